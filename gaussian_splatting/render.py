@@ -1,0 +1,55 @@
+"""Pictures of Gaussians: the one place where the model meets the rasterizer."""
+
+from dataclasses import dataclass
+
+import torch
+from diff_gaussian_rasterization import rasterize
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera, stack_cameras
+from gaussian_splatting.gaussians import Gaussians
+
+WHITE = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A batch of pictures, background composited: image in linear [0, 1] but not clamped, alpha in [0, 1], depth = sum of
+    blending weight times camera z (world units; divide by alpha for a surface), radii in pixels (0: not drawn)."""
+
+    image: Float[Tensor, "b 3 h w"]
+    alpha: Float[Tensor, "b h w"]
+    depth: Float[Tensor, "b h w"]
+    radii: Int[Tensor, "b n"]
+
+
+def render(gaussians: Gaussians, cameras: list[Camera], background: tuple[float, float, float] = WHITE) -> Rendering:
+    """Renders `gaussians` from every camera (all of one size) on the device that holds the Gaussians."""
+    device, dtype = gaussians.means.device, gaussians.means.dtype
+    cam_from_world, intrinsics = stack_cameras(cameras, device, dtype)
+    return render_poses(gaussians, cam_from_world, intrinsics, cameras[0].width, cameras[0].height, background)
+
+
+def render_poses(
+    gaussians: Gaussians,
+    cam_from_world: Float[Tensor, "b 4 4"],
+    intrinsics: Float[Tensor, "b 4"],
+    width: int,
+    height: int,
+    background: tuple[float, float, float] = WHITE,
+) -> Rendering:
+    """As `render`, from tensors: differentiable in the Gaussians and in `cam_from_world`."""
+    out = rasterize(
+        gaussians.means,
+        gaussians.scales,
+        gaussians.quats,
+        gaussians.opacities,
+        gaussians.sh,
+        cam_from_world,
+        intrinsics,
+        width,
+        height,
+        torch.tensor(background, dtype=gaussians.means.dtype, device=gaussians.means.device),
+    )
+    return Rendering(out.image, out.alpha, out.depth, out.radii)
