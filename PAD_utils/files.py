@@ -1,0 +1,75 @@
+"""Files that are either whole or not there: everything is written beside its place and renamed."""
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PAD_utils.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a name to write to, beside `path` and with its suffix; renames it to `path` when the block ends well.
+
+    The folder is made. On any error, or when nothing was written there, `path` keeps what it had.
+    Raises UserError, naming `path`, when the disk is full or the place may not be written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes `content` to `path`, atomically. Raises as `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8, atomically. Raises as `atomic_path`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:
+    """Writes `content` as JSON, atomically. Raises ValueError on NaN and infinity (not JSON); else as `atomic_path`."""
+    try:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: not written, it would hold NaN or infinity ({error})") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file. Raises UserError when it is missing, unreadable or cut short."""
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); fetch or make it again") from error
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    """The UserError for a full disk or a forbidden place; any other error as it is."""
+    if error.errno in _FULL:
+        return UserError(f"{path} could not be written: the disk is full; free some space or choose another place")
+    if error.errno in _FORBIDDEN:
+        return UserError(f"{path} could not be written ({error.strerror}); choose a place that you may write to")
+    return error
