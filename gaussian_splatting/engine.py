@@ -1,0 +1,203 @@
+"""The inner loop of training: an engine runs many optimisation steps on a TrainingState between two events.
+
+An event (density control, a new picture size, a checkpoint) happens outside, between two calls of `Engine.run`; inside,
+nothing changes shape. That is what lets an engine run a whole segment without returning to Python.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from diff_gaussian_rasterization import photometric_loss, rasterize
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from gaussian_splatting.camera import stack_cameras
+from gaussian_splatting.data import View, area_resize
+from gaussian_splatting.gaussians import Gaussians
+
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPS = 1e-15  # as 3DGS: gradients of a mean over pixels are tiny, and 1e-8 would damp them
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """(1 - ssim_weight) L1 + ssim_weight (1 - SSIM), on pictures over `background`."""
+
+    ssim_weight: float = 0.2
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass
+class TrainingState:
+    """Raw parameters (the fields of Gaussians), their Adam moments under the same names, and the density statistics
+    since the last density event: `grad2d_sum` sums |dL_view/d(2D mean)| over the views that drew the Gaussian, in
+    normalised device coordinates (pixels times W/2, H/2, as 3DGS), `grad2d_count` counts those views, `max_radius` is
+    in pixels. All float32 on one device."""
+
+    params: dict[str, Tensor]
+    exp_avg: dict[str, Tensor]
+    exp_avg_sq: dict[str, Tensor]
+    adam_step: int
+    grad2d_sum: Float[Tensor, "n"]
+    grad2d_count: Float[Tensor, "n"]
+    max_radius: Float[Tensor, "n"]
+
+    @staticmethod
+    def start(gaussians: Gaussians) -> "TrainingState":
+        """Zero moments and statistics around `gaussians`, whose tensors are copied."""
+        params = {k: v.detach().to(torch.float32).clone().contiguous() for k, v in gaussians.as_dict().items()}
+        zeros = params["opacity_logits"].new_zeros
+        n = len(gaussians)
+        moments = [{k: torch.zeros_like(v) for k, v in params.items()} for _ in range(2)]
+        return TrainingState(params, moments[0], moments[1], 0, zeros(n), zeros(n), zeros(n))
+
+    def gaussians(self) -> Gaussians:
+        """The model as it stands; shares the tensors."""
+        return Gaussians(**self.params)
+
+    def clear_statistics(self) -> None:
+        n = len(self)
+        for name in ("grad2d_sum", "grad2d_count", "max_radius"):
+            setattr(self, name, self.params["means"].new_zeros(n))
+
+    def __len__(self) -> int:
+        return self.params["means"].shape[0]
+
+
+class Engine(Protocol):
+    """Runs segments of training on one device."""
+
+    def set_views(self, views: Sequence[View], width: int, height: int) -> None:
+        """Takes the pictures of a level: resampled to width x height with an area filter once, kept as uint8."""
+
+    def run(
+        self,
+        state: TrainingState,
+        order: Int64[Tensor, "iterations views_per_step"],
+        learning_rates: dict[str, Float[Tensor, "iterations"]],
+        loss: LossConfig,
+    ) -> float:
+        """One Adam step per row of `order` (indices into the views), in place; returns the mean loss.
+
+        The loss of a step is the mean over its views. `learning_rates` has a key for every parameter and "sh_rest" for
+        the harmonics above the constant one ("sh" is the constant's). Adam: ADAM_BETAS, ADAM_EPS, bias correction by
+        `state.adam_step`, which is counted up. The tables are on the CPU.
+        """
+        ...
+
+
+class CpuEngine:
+    """The engine on the rasterizer's custom op and autograd: deterministic on the CPU, and it runs anywhere."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._images: UInt8[Tensor, "v h w 3"] | None = None
+
+    def set_views(self, views: Sequence[View], width: int, height: int) -> None:
+        images = [torch.from_numpy(area_resize(view.image.numpy(), width, height)) for view in views]
+        self._images = torch.stack(images).to(self._device)
+        cameras = [view.camera.resized(width, height) for view in views]
+        self._poses, self._intrinsics = stack_cameras(cameras, self._device)
+
+    def run(
+        self,
+        state: TrainingState,
+        order: Int64[Tensor, "iterations views_per_step"],
+        learning_rates: dict[str, Float[Tensor, "iterations"]],
+        loss: LossConfig,
+    ) -> float:
+        if self._images is None:
+            raise ValueError("set_views must come before run")
+        background = torch.tensor(loss.background, device=self._device)
+        tables = {name: table.tolist() for name, table in learning_rates.items()}
+        total = torch.zeros((), device=self._device)
+        for i, views in enumerate(order.to(self._device)):
+            total += self._step(state, views, {k: v[i] for k, v in tables.items()}, loss.ssim_weight, background)
+        return total.item() / max(1, order.shape[0])
+
+    def _step(
+        self,
+        state: TrainingState,
+        views: Int64[Tensor, "b"],
+        rates: dict[str, float],
+        ssim_weight: float,
+        background: Float[Tensor, "3"],
+    ) -> Float[Tensor, ""]:
+        assert self._images is not None
+        height, width = self._images.shape[1:3]
+        leaves = {k: v.requires_grad_() for k, v in state.params.items()}
+        offsets = torch.zeros(len(views), len(state), 2, device=self._device, requires_grad=True)
+        model = state.gaussians()
+        out = rasterize(
+            model.means,
+            model.scales,
+            model.quats,
+            model.opacities,
+            model.sh,
+            self._poses[views],
+            self._intrinsics[views],
+            width,
+            height,
+            background,
+            offsets,
+        )
+        value = photometric_loss(out.image, self._images[views], ssim_weight)
+        grads = torch.autograd.grad(value, [*leaves.values(), offsets])
+        for leaf in leaves.values():
+            leaf.requires_grad_(False)
+        with torch.no_grad():
+            _count(state, grads[-1] * len(views), out.radii, width, height)
+            adam(state, dict(zip(leaves, grads[:-1], strict=True)), rates)
+        return value.detach()
+
+
+def _count(state: TrainingState, grad2d: Float[Tensor, "b n 2"], radii: Tensor, width: int, height: int) -> None:
+    """Adds one step to the density statistics."""
+    to_ndc = grad2d.new_tensor([0.5 * width, 0.5 * height])
+    drawn = radii > 0
+    state.grad2d_sum += ((grad2d * to_ndc).norm(dim=-1) * drawn).sum(0)
+    state.grad2d_count += drawn.sum(0)
+    torch.maximum(state.max_radius, radii.amax(0).to(torch.float32), out=state.max_radius)
+
+
+def adam(state: TrainingState, grads: dict[str, Tensor], rates: dict[str, float]) -> None:
+    """One Adam step (Kingma and Ba 2015) on every parameter, in place, by torch's fused kernel."""
+    step = torch.tensor(float(state.adam_step + 1), device=state.params["means"].device)
+    sh = state.params["sh"]
+    rest = sh[:, 1:].clone()
+    for name, grad in grads.items():
+        _fused_adam(state.params[name], grad, state.exp_avg[name], state.exp_avg_sq[name], step, rates[name])
+    if rest.shape[1]:  # an Adam step is proportional to its rate, so the harmonics' own rate is a rescaling
+        ratio = rates["sh_rest"] / rates["sh"] if rates["sh"] else 0.0
+        sh[:, 1:] = torch.lerp(rest, sh[:, 1:], ratio)
+    state.adam_step += 1
+
+
+def _fused_adam(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor, rate: float) -> None:
+    torch._fused_adam_(
+        [param],
+        [grad.contiguous()],
+        [exp_avg],
+        [exp_avg_sq],
+        [],
+        [step],
+        lr=rate,
+        beta1=ADAM_BETAS[0],
+        beta2=ADAM_BETAS[1],
+        weight_decay=0.0,
+        eps=ADAM_EPS,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def make_engine(device: torch.device | str) -> Engine:
+    """The fastest engine for the device."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        from gaussian_splatting.engine_cuda import CudaEngine  # imported here: it needs NVIDIA's packages
+
+        return CudaEngine(device)
+    return CpuEngine(device)
