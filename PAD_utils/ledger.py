@@ -1,0 +1,53 @@
+"""Which stages of a run are done, and on what: so that the same command after an interruption goes on where it stopped.
+
+A stage is taken as done only if its fingerprint - everything that its result depends on - is the one on record.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from PAD_utils.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of JSON-like values; equal exactly when they are."""
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
+    """A short hash of each picture's pixels (uint8 (h, w, 3))."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda p: hashlib.blake2b(p.cpu().numpy(), digest_size=12).hexdigest(), pictures))
+
+
+class Ledger:
+    """The file `state.json` of a run: for each finished stage its fingerprint and what later stages need to know of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "state.json"
+        self._stages: dict[str, dict[str, Any]] = read_json(self._path) if self._path.exists() else {}
+
+    def find(self, stage: str, expected: str) -> dict[str, Any] | None:
+        """What was recorded of the stage, or None when it has to be run: never finished, or finished on other input."""
+        entry = self._stages.get(stage)
+        if entry is None:
+            return None
+        if entry["fingerprint"] != expected:
+            log.info("%s: configuration or data have changed since the last run, so it is done again", stage)
+            return None
+        log.info("%s: done by an earlier run with the same configuration and data, reused", stage)
+        return dict(entry["facts"])
+
+    def record(self, stage: str, fingerprint: str, facts: dict[str, Any]) -> None:
+        """Marks the stage as finished. Written at once and whole."""
+        self._stages[stage] = {"fingerprint": fingerprint, "facts": facts}
+        write_json(self._path, self._stages)
