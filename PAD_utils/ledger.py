@@ -30,7 +30,7 @@ def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
 
 
 class Ledger:
-    """The file `state.json` of a run: for each finished stage its fingerprint and what later stages need to know of it."""
+    """The file `state.json` of a run: for each finished stage its fingerprint and what later stages need of it."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "state.json"
