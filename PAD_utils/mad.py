@@ -1,0 +1,171 @@
+"""A class of MAD-Sim (or of another data set in one of the known layouts) in memory: posed gallery and test samples."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.data import View, area_resize, read_image, target_size
+from PAD_utils.errors import UserError
+from PAD_utils.layout import GOOD, KIND_NAMES, ClassFiles, Kind, TestFile, TrainFile, list_class
+
+CLASSES = (
+    *("01Gorilla", "02Unicorn", "03Mallard", "04Turtle", "05Whale", "06Bird", "07Owl", "08Sabertooth", "09Swan"),
+    *("10Sheep", "11Pig", "12Zalika", "13Pheonix", "14Elephant", "15Parrot", "16Cat", "17Scorpion", "18Obesobeso"),
+    *("19Bear", "20Puppy"),
+)
+MASK_COVERAGE = 0.25  # a pixel of a resampled mask is anomalous when more than this share of it is
+
+_log = logging.getLogger(__name__)
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test picture. `mask` is None for a good one or where there is no ground truth; `camera` is the true pose where it
+    is known, for measuring only."""
+
+    defect: str
+    name: str
+    image: UInt8[Tensor, "h w 3"]
+    mask: Bool[Tensor, "h w"] | None
+    camera: Camera | None
+
+    @property
+    def label(self) -> int:
+        """0 for good, 1 for defective."""
+        return int(self.defect != GOOD)
+
+    @property
+    def key(self) -> str:
+        """The name in poses.json."""
+        return f"{self.defect}/{self.name}.png"
+
+
+@dataclass(frozen=True)
+class ClassData:
+    """One object: posed pictures of it in good order, and pictures to judge; all of one size."""
+
+    name: str
+    kind: Kind
+    root: Path
+    gallery: list[View]
+    test: list[Sample]
+
+    @property
+    def description(self) -> str:
+        """What was found, in one line."""
+        width, height = self.gallery[0].camera.width, self.gallery[0].camera.height
+        found = f"{len(self.gallery)} training and {len(self.test)} test pictures, {width}x{height}"
+        return f"{self.name}: {KIND_NAMES[self.kind]} at {self.root} ({found})"
+
+
+def load_class(data_path: Path, classname: str, resolution: int | None = None) -> ClassData:
+    """Reads a class; `description` says which layout was found.
+
+    resolution: None as on disk; 1, 2, 4, 8 a divisor; larger a width in pixels. Pictures are resampled by area.
+    Raises UserError, naming the file and the mend: something missing, truncated, of another size, or a broken pose.
+    """
+    files = list_class(Path(data_path), classname)
+    first = _picture(files.train[0].path)
+    size = (first.shape[1], first.shape[0])
+    try:
+        target = target_size(*size, resolution)
+    except ValueError as error:
+        raise UserError(f"--resolution: {error}") from None
+    reader = _Reader(files, size, target)
+    data = ClassData(
+        files.name, files.kind, files.root, _parallel(reader.view, files.train), _parallel(reader.sample, files.test)
+    )
+    empty = [s.key for s in data.test if s.mask is not None and not s.mask.any()]
+    if empty:
+        _log.warning(
+            "%s: %d masks mark no pixel (first: %s); repaint them, or move a picture without fault to test/good",
+            files.root / "ground_truth", len(empty), empty[0],
+        )  # fmt: skip
+    return data
+
+
+def resize_mask(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> Bool[np.ndarray, "h2 w2"]:
+    """The mask at another size: pixels covered by more than MASK_COVERAGE; a defect never vanishes altogether."""
+    if mask.shape == (height, width):
+        return mask
+    smaller = width * height < mask.size
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    coverage = cv2.resize(mask.astype(np.float32), (width, height), interpolation=method)
+    resized = coverage > MASK_COVERAGE
+    return resized if resized.any() or not mask.any() else coverage == coverage.max()
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
+    """A mask picture: a value above 0 in any colour is anomalous. Raises UserError naming a missing or broken file."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); put the mask back") from None
+    complete = data.size > 0 and not (data[:4].tobytes() == b"\x89PNG" and b"IEND" not in data[-64:].tobytes())
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if complete else None
+    if picture is None:
+        raise UserError(f"{path} is not a complete picture; fetch or make it again")
+    channels = picture.reshape(*picture.shape[:2], -1)[..., :3]  # alpha is no mask
+    return np.asarray((channels > 0).any(-1))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the pictures of one class: `size` is theirs on disk, `target` what they become, both (width, height)."""
+
+    files: ClassFiles
+    size: tuple[int, int]
+    target: tuple[int, int]
+
+    def view(self, file: TrainFile) -> View:
+        return View(file.path.stem, self._camera(file.world_from_camera, file.path), self._image(file.path))
+
+    def sample(self, file: TestFile) -> Sample:
+        camera = None if file.world_from_camera is None else self._camera(file.world_from_camera, file.path)
+        return Sample(file.defect, file.path.stem, self._image(file.path), self._mask(file.mask), camera)
+
+    def _camera(self, world_from_camera: Float[Tensor, "4 4"], path: Path) -> Camera:
+        return Camera.from_blender(world_from_camera, self.files.camera_angle_x_rad, *self.target, name=str(path))
+
+    def _image(self, path: Path) -> UInt8[Tensor, "h w 3"]:
+        image = _picture(path)
+        self._check_size(path, image.shape[1], image.shape[0])
+        return torch.from_numpy(area_resize(image.numpy(), *self.target))
+
+    def _mask(self, path: Path | None) -> Bool[Tensor, "h w"] | None:
+        if path is None:
+            return None
+        mask = read_mask(path)
+        self._check_size(path, mask.shape[1], mask.shape[0])
+        return torch.from_numpy(resize_mask(mask, *self.target))
+
+    def _check_size(self, path: Path, width: int, height: int) -> None:
+        if (width, height) != self.size:
+            expected = f"{self.size[0]}x{self.size[1]}, as {self.files.train[0].path}"
+            raise UserError(f"{path} is {width}x{height} pixels, expected {expected}; a class has one picture size")
+
+
+def _picture(path: Path) -> UInt8[Tensor, "h w 3"]:
+    try:
+        return read_image(path)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _parallel(read: Callable[[_In], _Out], files: Iterable[_In]) -> list[_Out]:
+    """Decoding lets go of the interpreter lock, so threads are enough; the order is kept."""
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        return list(pool.map(read, files))
