@@ -33,8 +33,8 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True)
 class Sample:
-    """A test picture. `mask` is None for a good one or where there is no ground truth; `camera` is the true pose where it
-    is known, for measuring only."""
+    """A test picture. `mask` is None for a good one or where there is no ground truth; `camera` is the true pose where
+    it is known, for measuring only."""
 
     defect: str
     name: str

@@ -1,0 +1,32 @@
+"""Fixtures that every test file may use."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from fake_class import write_fake_class
+
+
+@pytest.fixture(
+    params=["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device of this machine."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def _fake_mad_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_path = tmp_path_factory.mktemp("fake_mad")
+    write_fake_class(data_path)
+    return data_path
+
+
+@pytest.fixture
+def fake_mad(_fake_mad_once: Path, tmp_path: Path) -> Path:
+    """A data path with the class 00Fake: 32 px, 18 training views, 3 test pictures of each kind, masks, test poses.
+
+    The test may change it: it is a copy of its own.
+    """
+    return Path(shutil.copytree(_fake_mad_once, tmp_path / "MAD-Fake"))
