@@ -23,7 +23,9 @@ def source_root() -> Path:
     for root in (here / "csrc", here.parent / "csrc"):
         if (root / "cuda").is_dir():
             return root
-    raise CudaCompileError(f"the CUDA sources are missing: no csrc/cuda in {here} or {here.parent}; install the package again")
+    raise CudaCompileError(
+        f"the CUDA sources are missing: no csrc/cuda in {here} or {here.parent}; install the package again"
+    )
 
 
 def cache_folder() -> Path:
@@ -76,7 +78,9 @@ def target_of(capability: tuple[int, int]) -> str:
         return f"sm_{wanted}"
     older = [a for a in known if a <= wanted]
     if not older:
-        raise CudaCompileError(f"compute capability {capability[0]}.{capability[1]} is too old for NVRTC {nvrtc_version()}")
+        raise CudaCompileError(
+            f"compute capability {capability[0]}.{capability[1]} is too old for NVRTC {nvrtc_version()}"
+        )
     return f"compute_{max(older)}"
 
 
@@ -144,7 +148,12 @@ def load_images(capability: tuple[int, int]) -> dict[str, bytes]:
     missing = [name for name, image in images.items() if image is None]
     if missing:
         start = time.perf_counter()
-        print(f"diff_gaussian_rasterization: compiling the CUDA kernels for {target} ...", file=sys.stderr, end="", flush=True)
+        print(
+            f"diff_gaussian_rasterization: compiling the CUDA kernels for {target} ...",
+            file=sys.stderr,
+            end="",
+            flush=True,
+        )
         with ThreadPoolExecutor() as pool:
             for name, (image, _) in zip(missing, pool.map(lambda n: compile_source(n, target), missing), strict=True):
                 images[name] = image

@@ -1,0 +1,5 @@
+"""Distances to the nearest neighbours of a point cloud."""
+
+from simple_knn.ops import distCUDA2
+
+__all__ = ["distCUDA2"]
