@@ -47,6 +47,11 @@ class Ledger:
         log.info("%s: done by an earlier run with the same configuration and data, reused", stage)
         return dict(entry["facts"])
 
+    def last(self, stage: str) -> dict[str, Any] | None:
+        """What was recorded of the stage, on whatever input; None when it never finished."""
+        entry = self._stages.get(stage)
+        return None if entry is None else dict(entry["facts"])
+
     def record(self, stage: str, fingerprint: str, facts: dict[str, Any]) -> None:
         """Marks the stage as finished. Written at once and whole."""
         self._stages[stage] = {"fingerprint": fingerprint, "facts": facts}

@@ -1,0 +1,209 @@
+"""The six steps of the main job. Each takes what the one before returned; `train_and_render.py` strings them together."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from gaussian_splatting.data import View
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.ply import load_ply, save_ply
+from gaussian_splatting.pose import PoseEstimate, Refiner
+from gaussian_splatting.pose_adam import AdamRefiner
+from gaussian_splatting.render import render
+from gaussian_splatting.train import TrainConfig, train_gaussians
+from PAD_utils.anomaly import ScoreConfig, score_pairs
+from PAD_utils.errors import UserError
+from PAD_utils.features import make_features
+from PAD_utils.job import Job
+from PAD_utils.ledger import fingerprint, fingerprint_pictures
+from PAD_utils.localize import localize
+from PAD_utils.mad import ClassData, Sample, load_class
+from PAD_utils.outputs import PoseFile
+from PAD_utils.retrieval import Retriever, gallery_retriever, query_camera
+
+log = logging.getLogger(__name__)
+
+_PICTURES_AT_ONCE = 64  # localised between two saves of what is done so far
+
+
+@dataclass(frozen=True)
+class Model:
+    """The good object, the PLY file that holds it, and how it came about (None where an earlier program trained it)."""
+
+    gaussians: Gaussians
+    path: Path
+    fingerprint: str
+    train_psnr: float | None
+    train_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Poses:
+    """One estimate per sample, and the seconds that one picture took on average."""
+
+    estimates: list[PoseEstimate]
+    fingerprint: str
+    retrieve_seconds: float
+    refine_seconds: float
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Per sample: anomaly map (h, w) float32, score and rendering (h, w, 3); how the scores came about."""
+
+    maps: list[Float[Tensor, "h w"]]
+    scores: list[float]
+    renderings: list[UInt8[Tensor, "h w 3"]]
+    features: str
+    score_seconds: float
+    warnings: list[str] = field(default_factory=list)
+
+
+def load_views(job: Job) -> ClassData:
+    """Step 1: the posed pictures of the good object, and the test set. Raises UserError naming what is wrong."""
+    config = job.config
+    data = load_class(config.data_path, config.classname, config.resolution)
+    log.info("%s", data.description)
+    return data
+
+
+def train_or_load(job: Job, gallery: list[View]) -> Model:
+    """Step 2: the Gaussians, trained now, in an earlier run of the same configuration, or (-train 0) by anyone."""
+    config = job.config
+    make = TrainConfig.paper if config.preset == "paper" else TrainConfig.fast
+    more = {} if config.gauss_iters is None else {"iterations": config.gauss_iters}
+    training = make(sh_degree=config.sh_degree, **more)
+    path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
+    if not config.train:
+        path = path if path.exists() else _newest_model(job.folder)
+        return Model(_load_model(job, path), path, fingerprint(path.stat().st_mtime_ns), *_known_facts(job))
+    mark = fingerprint(training.as_dict(), config.seed, _describe(gallery))
+    facts = job.ledger.find("train", mark)
+    if facts is None or not path.exists():
+        checkpoint = job.folder / "checkpoint.pt"
+        result = train_gaussians(gallery, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
+        save_ply(path, result.gaussians)
+        facts = {"psnr": result.psnr, "seconds": result.seconds}
+        job.ledger.record("train", mark, facts)
+        checkpoint.unlink(missing_ok=True)
+    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"])
+
+
+def localise(job: Job, model: Model, gallery: list[View], samples: list[Sample]) -> Poses:
+    """Step 3: where every sample was photographed from. What is done is kept if the run is interrupted."""
+    config = job.config
+    setting = (config.retrieval, config.refiner, config.k, config.hypotheses, config.camera_angle_x)
+    mark = fingerprint(model.fingerprint, setting, fingerprint_pictures(s.image for s in samples))
+    angle = config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
+    file = PoseFile(job.folder, mark, {s.key: query_camera(*_size(s), angle) for s in samples})
+    todo = [sample for sample in samples if sample.key not in file.estimates]
+    if todo:
+        retriever, refiner = make_retriever(job, model, gallery), make_refiner(job)
+        for some in tqdm(_batches(todo), desc="localise", disable=None):
+            images = torch.stack([s.image for s in some])
+            found = localize(model.gaussians, images, retriever, refiner, config.hypotheses)
+            file.add([s.key for s in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
+    file.finish([sample.key for sample in samples])
+    lost = [s.key for s in samples if not file.estimates[s.key].converged]
+    if lost:
+        log.warning("%d of %d pictures could not be localised (first: %s)", len(lost), len(samples), lost[0])
+    count = max(1, len(samples))
+    return Poses(
+        [file.estimates[s.key] for s in samples], mark, file.retrieve_seconds / count, file.refine_seconds / count
+    )
+
+
+def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
+    """What --retrieval asks for."""
+    angle = job.config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
+    if job.config.retrieval == "nearest":
+        return gallery_retriever(gallery, angle, job.device)
+    raise UserError(f"--retrieval {job.config.retrieval} is not there yet")
+
+
+def make_refiner(job: Job) -> Refiner:
+    """What --refiner asks for."""
+    return AdamRefiner(job.config.k)
+
+
+def score(job: Job, model: Model, samples: list[Sample], poses: Poses) -> Verdicts:
+    """Step 4: what a good object would look like from there, and how the photograph differs from it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pyramid = make_features(job.config.features, job.config.weights, job.device)
+    for warning in caught:
+        log.warning("%s", warning.message)
+    config = ScoreConfig.paper() if job.config.preset == "paper" else ScoreConfig.fast()
+    verdicts = Verdicts([], [], [], pyramid.name, 0.0, [str(w.message) for w in caught])
+    seconds = 0.0
+    for sample, estimate in zip(tqdm(samples, desc="score", disable=None), poses.estimates, strict=True):
+        start = time.perf_counter()
+        picture = render(model.gaussians, [estimate.camera]).image.clamp(0, 1)
+        query = sample.image.to(job.device).permute(2, 0, 1)[None].float() / 255
+        result = score_pairs(pyramid, query, picture, config)
+        verdicts.maps.append(result.maps[0].cpu())
+        verdicts.scores.append(result.image_scores[0].item())
+        verdicts.renderings.append((picture[0] * 255).round().byte().permute(1, 2, 0).cpu())
+        seconds += time.perf_counter() - start
+    return Verdicts(
+        verdicts.maps,
+        verdicts.scores,
+        verdicts.renderings,
+        pyramid.name,
+        seconds / max(1, len(samples)),
+        verdicts.warnings,
+    )
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    """(width, height)"""
+    return sample.image.shape[1], sample.image.shape[0]
+
+
+def _batches(samples: list[Sample]) -> list[list[Sample]]:
+    """Samples of one picture size together, at most _PICTURES_AT_ONCE."""
+    by_size: dict[tuple[int, int], list[Sample]] = {}
+    for sample in samples:
+        by_size.setdefault(_size(sample), []).append(sample)
+    return [
+        group[i : i + _PICTURES_AT_ONCE] for group in by_size.values() for i in range(0, len(group), _PICTURES_AT_ONCE)
+    ]
+
+
+def _describe(views: list[View]) -> list[object]:
+    """Names, cameras and pixels of the views, as short text."""
+    pixels = fingerprint_pictures(view.image for view in views)
+    return [
+        (v.name, v.camera.width, v.camera.height, v.camera.fx, v.camera.cam_from_world.tolist(), p)
+        for v, p in zip(views, pixels, strict=True)
+    ]
+
+
+def _load_model(job: Job, path: Path) -> Gaussians:
+    try:
+        return load_ply(path).to(job.device)
+    except ValueError as error:
+        raise UserError(f"{error}; train again with -train 1") from error
+
+
+def _newest_model(folder: Path) -> Path:
+    """The model of the most iterations. Raises UserError when there is none."""
+    found = sorted(
+        folder.glob("point_cloud/iteration_*/point_cloud.ply"), key=lambda p: int(p.parent.name.split("_")[1])
+    )
+    if not found:
+        raise UserError(f"{folder} holds no point_cloud/iteration_*/point_cloud.ply; train first, with -train 1")
+    return found[-1]
+
+
+def _known_facts(job: Job) -> tuple[float | None, float | None]:
+    """(PSNR, seconds) of the training, if this folder's ledger knows them."""
+    facts = job.ledger.last("train") or {}
+    return facts.get("psnr"), facts.get("seconds")
