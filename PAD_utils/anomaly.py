@@ -46,7 +46,7 @@ class Scores:
 def score_pairs(
     pyramid: FeaturePyramid,
     queries: Float[Tensor, "q 3 h w"],
-    renderings: Float[Tensor, "q 3 h w"],
+    renderings: Float[Tensor, "r 3 a b"],
     config: ScoreConfig,
     normality: Normality | None = None,
 ) -> Scores:

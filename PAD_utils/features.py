@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 DEFAULT_FEATURES = "efficientnet-b4"  # the paper's network
 
 
+@runtime_checkable
 class FeaturePyramid(Protocol):
     """Images (b, 3, h, w) in [0, 1] to feature maps (b, c, h', w'), fine to coarse, each covering the whole image."""
 
