@@ -92,11 +92,13 @@ class RunConfig:
 def parse_config(argv: list[str] | None, description: str) -> RunConfig:
     """The configuration that a command line asks for; argparse exits with code 2 and one line on a wrong one."""
     parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for field in dataclasses.fields(RunConfig):
         options = dict(field.metadata)
         flags = options.pop("flags")
+        if field.default is not None:
+            options["help"] += f" (default: {field.default})"
         parser.add_argument(*flags, dest=field.name, default=field.default, **options)
     config = RunConfig(**vars(parser.parse_args(argv)))
     if not 0 < config.false_alarm_rate < 1:

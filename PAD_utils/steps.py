@@ -1,4 +1,4 @@
-"""The six steps of the main job. Each takes what the one before returned; `train_and_render.py` strings them together."""
+"""The six steps of the main job. Each takes what the one before returned; `train_and_render.py` calls them in turn."""
 
 import logging
 import time

@@ -14,8 +14,8 @@ from gaussian_splatting.geometry import rigid, rigid_inverse, rotation_angle, so
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """Where a picture was taken: rendering `camera` again gives the very picture that was compared. `cost` is the refiner's
-    own measure at that camera (lower is better); `reason` says why, where `converged` is false."""
+    """Where a picture was taken: rendering `camera` again gives the very picture that was compared. `cost` is the
+    refiner's own measure at that camera (lower is better); `reason` says why, where `converged` is false."""
 
     camera: Camera
     cost: float
@@ -27,7 +27,10 @@ class PoseEstimate:
 class Refiner(Protocol):
     """Turns coarse poses into exact ones."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in metrics.json."""
+        ...
 
     def refine(
         self, gaussians: Gaussians, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
@@ -61,7 +64,8 @@ def object_center(gaussians: Gaussians) -> Float[Tensor, "3"]:
 def retract(
     cam_from_world: Float[Tensor, "b 4 4"], twist: Float[Tensor, "b 6"], center: Float[Tensor, "3"]
 ) -> Float[Tensor, "b 4 4"]:
-    """Moves cameras by twists (rho, omega) about the object's centre c: R' = exp(omega) R and t' + R' c = t + R c + rho.
+    """Moves cameras by twists (rho, omega) about the object's centre c: R' = exp(omega) R and t' + R' c = t + R c +
+    rho.
 
     Turning and shifting are nearly independent then, since a turn leaves the object where it is in the picture.
     """
