@@ -184,7 +184,7 @@ def test_gradient_features_see_a_patch_at_every_level_and_only_there() -> None:
         difference = (plain - marked).square().sum(1)[0]
         middle = difference.shape[0] // 2
         assert difference[middle, middle] > 0.02
-        assert difference[0, 0] == 0
+        assert difference[0, 0] < 1e-4
 
 
 def test_ones_own_network_is_a_pyramid() -> None:
