@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from gaussian_splatting.data import View
+from gaussian_splatting.data import View, read_images
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose import PoseEstimate, Refiner
@@ -19,17 +19,21 @@ from gaussian_splatting.pose_adam import AdamRefiner
 from gaussian_splatting.render import render
 from gaussian_splatting.train import TrainConfig, train_gaussians
 from PAD_utils.anomaly import ScoreConfig, score_pairs
+from PAD_utils.bank import load_or_make_bank
 from PAD_utils.errors import UserError
 from PAD_utils.features import make_features
 from PAD_utils.job import Job
+from PAD_utils.layout import list_pictures
 from PAD_utils.ledger import fingerprint, fingerprint_pictures
 from PAD_utils.localize import localize
 from PAD_utils.mad import ClassData, Sample, load_class
 from PAD_utils.outputs import PoseFile
-from PAD_utils.retrieval import Retriever, gallery_retriever, query_camera
+from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
 
 log = logging.getLogger(__name__)
 
+NOT_LOCALISED = "NOT LOCALISED"
+INSPECTED = "images"  # the kind that the pictures of --images are filed under
 _PICTURES_AT_ONCE = 64  # localised between two saves of what is done so far
 
 
@@ -56,10 +60,11 @@ class Poses:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Per sample: anomaly map (h, w) float32, score and rendering (h, w, 3); how the scores came about."""
+    """Per sample: anomaly map (h, w) float32, score, decision and rendering (h, w, 3); how the scores came about."""
 
     maps: list[Float[Tensor, "h w"]]
     scores: list[float]
+    decisions: list[str | None]
     renderings: list[UInt8[Tensor, "h w 3"]]
     features: str
     score_seconds: float
@@ -96,8 +101,25 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
     return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"])
 
 
+def load_samples(job: Job, data: ClassData) -> list[Sample]:
+    """Step 3: what is to be judged, the test set or the pictures of --images. Raises UserError when there are none."""
+    if job.config.images is None:
+        if not data.test:
+            raise UserError(f"{data.root / 'test'} holds no pictures; put some there, or inspect others with --images")
+        return data.test
+    paths = list_pictures(job.config.images)
+    if not paths:
+        raise UserError(f"--images {job.config.images} holds no pictures (PNG, JPEG or WebP)")
+    try:
+        pictures = read_images(paths, job.config.resolution)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    log.info("%d pictures to inspect in %s", len(paths), job.config.images)
+    return [Sample(INSPECTED, path.stem, image, None, None) for path, image in zip(paths, pictures, strict=True)]
+
+
 def localise(job: Job, model: Model, gallery: list[View], samples: list[Sample]) -> Poses:
-    """Step 3: where every sample was photographed from. What is done is kept if the run is interrupted."""
+    """Step 4: where every sample was photographed from. What is done is kept if the run is interrupted."""
     config = job.config
     setting = (config.retrieval, config.refiner, config.k, config.hypotheses, config.camera_angle_x)
     mark = fingerprint(model.fingerprint, setting, fingerprint_pictures(s.image for s in samples))
@@ -125,6 +147,10 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
     angle = job.config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
     if job.config.retrieval == "nearest":
         return gallery_retriever(gallery, angle, job.device)
+    if job.config.retrieval == "bank":
+        path = model.path.parent / "pose_bank.pt"
+        bank = load_or_make_bank(path, model.gaussians, [view.camera for view in gallery])
+        return BankRetriever(bank, angle, "bank")
     raise UserError(f"--retrieval {job.config.retrieval} is not there yet")
 
 
@@ -134,32 +160,26 @@ def make_refiner(job: Job) -> Refiner:
 
 
 def score(job: Job, model: Model, samples: list[Sample], poses: Poses) -> Verdicts:
-    """Step 4: what a good object would look like from there, and how the photograph differs from it."""
+    """Step 5: what a good object would look like from there, and how the photograph differs from it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pyramid = make_features(job.config.features, job.config.weights, job.device)
     for warning in caught:
         log.warning("%s", warning.message)
     config = ScoreConfig.paper() if job.config.preset == "paper" else ScoreConfig.fast()
-    verdicts = Verdicts([], [], [], pyramid.name, 0.0, [str(w.message) for w in caught])
-    seconds = 0.0
+    maps, scores, renderings, seconds = [], [], [], 0.0
     for sample, estimate in zip(tqdm(samples, desc="score", disable=None), poses.estimates, strict=True):
         start = time.perf_counter()
         picture = render(model.gaussians, [estimate.camera]).image.clamp(0, 1)
         query = sample.image.to(job.device).permute(2, 0, 1)[None].float() / 255
         result = score_pairs(pyramid, query, picture, config)
-        verdicts.maps.append(result.maps[0].cpu())
-        verdicts.scores.append(result.image_scores[0].item())
-        verdicts.renderings.append((picture[0] * 255).round().byte().permute(1, 2, 0).cpu())
+        maps.append(result.maps[0].cpu())
+        scores.append(result.image_scores[0].item())
+        renderings.append((picture[0] * 255).round().byte().permute(1, 2, 0).cpu())
         seconds += time.perf_counter() - start
-    return Verdicts(
-        verdicts.maps,
-        verdicts.scores,
-        verdicts.renderings,
-        pyramid.name,
-        seconds / max(1, len(samples)),
-        verdicts.warnings,
-    )
+    decisions = [None if e.converged else NOT_LOCALISED for e in poses.estimates]
+    said = [str(warning.message) for warning in caught]
+    return Verdicts(maps, scores, decisions, renderings, pyramid.name, seconds / max(1, len(samples)), said)
 
 
 def _size(sample: Sample) -> tuple[int, int]:

@@ -1,0 +1,98 @@
+"""The last steps of the main job: metrics, the files of the contract, the report, and the table on the terminal."""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+
+from PAD_utils.files import write_json
+from PAD_utils.job import Job, write_run_json
+from PAD_utils.mad import ClassData, Sample
+from PAD_utils.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_table
+from PAD_utils.metrics import evaluate
+from PAD_utils.steps import Model, Poses, Verdicts
+
+log = logging.getLogger(__name__)
+
+_METRICS = ("image_auroc", "pixel_auroc", "aupro")
+
+
+def conclude(
+    job: Job, data: ClassData, model: Model, samples: list[Sample], poses: Poses, verdicts: Verdicts
+) -> dict[str, Any]:
+    """Steps 5 and 6: writes everything that the run leaves behind and returns the content of metrics.json."""
+    write_maps_and_table(job, samples, poses, verdicts)
+    metrics, details = measure(job, model, samples, poses, verdicts)
+    write_json(job.folder / "metrics.json", metrics)
+    write_run_json(job, {"class": data.description})
+    log.info("files in %s", job.folder)
+    print(table(job.config.classname, metrics))
+    return metrics
+
+
+def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> None:
+    """Writes anomaly_maps/<defect>/<name>.tiff and images.csv."""
+    seconds = poses.retrieve_seconds + poses.refine_seconds + verdicts.score_seconds
+    rows = []
+    for i, sample in enumerate(samples):
+        write_map(map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name), verdicts.maps[i].numpy())
+        label = None if job.config.images else sample.label
+        rows.append(ImageRow(sample.defect, sample.name, label, verdicts.scores[i], verdicts.decisions[i], seconds))
+    write_table(job.folder / "images.csv", rows)
+
+
+def measure(
+    job: Job, model: Model, samples: list[Sample], poses: Poses, verdicts: Verdicts
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(metrics.json, the details that only the report shows). A metric that is undefined is None, with a reason."""
+    if job.config.images:
+        reason = "these pictures have no ground truth (--images)"
+        details: dict[str, Any] = {"undefined": dict.fromkeys(_METRICS, reason), "per_defect": {}, "curves": {}}
+    else:
+        details = evaluate(
+            [m.numpy() for m in verdicts.maps],
+            [None if s.mask is None else s.mask.numpy() for s in samples],
+            np.array(verdicts.scores),
+            [s.label for s in samples],
+            [s.defect for s in samples],
+        )
+    metrics = {
+        **{name: details.get(name) for name in _METRICS},
+        "undefined": details["undefined"],
+        "n_test": len(samples),
+        "n_not_localised": sum(not e.converged for e in poses.estimates),
+        "n_gaussians": len(model.gaussians),
+        "train_psnr": model.train_psnr,
+        "preset": job.config.preset,
+        "features": verdicts.features,
+        "retrieval": job.config.retrieval,
+        "refiner": job.config.refiner,
+        "warnings": verdicts.warnings,
+        "seconds": {
+            "train": model.train_seconds,
+            "retrieve_per_image": poses.retrieve_seconds,
+            "refine_per_image": poses.refine_seconds,
+            "score_per_image": verdicts.score_seconds,
+            "total": time.time() - job.started,
+        },
+    }
+    return metrics, details
+
+
+def table(classname: str, metrics: dict[str, Any]) -> str:
+    """The figures that a person wants to see last."""
+    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+    shown = {
+        label: "undefined" if metrics[key] is None else f"{100 * metrics[key]:.2f} %" for key, label in names.items()
+    }
+    seconds = metrics["seconds"]
+    per_image = seconds["retrieve_per_image"] + seconds["refine_per_image"] + seconds["score_per_image"]
+    shown |= {
+        "pictures": str(metrics["n_test"]),
+        "Gaussians": str(metrics["n_gaussians"]),
+        "training": "-" if seconds["train"] is None else f"{seconds['train']:.1f} s",
+        "per picture": f"{1000 * per_image:.0f} ms",
+        "features": metrics["features"],
+    }
+    return "\n".join([classname, *(f"  {label:<12} {value:>12}" for label, value in shown.items())])
