@@ -1,4 +1,4 @@
-"""Learn a good object, find where each test picture was taken, render what a good object looks like from there, compare.
+"""Learn a good object, find where each test picture was taken, render a good object from there, and compare the two.
 
     python train_and_render.py -c 01Gorilla
 

@@ -1,0 +1,117 @@
+"""The main job as a user runs it, on a tiny class in a temporary folder."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from PAD_utils.maps import read_map
+from train_and_render import main
+
+ROOT = Path(__file__).parent.parent
+QUICK = ["-c", "00Fake", "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
+
+
+def run(data_path: Path, *more: str) -> Path:
+    """Runs the job and returns its folder."""
+    assert main([*QUICK, "-data_path", str(data_path), "--refiner", "adam", *more]) == 0
+    return data_path / "results_splatpose_0" / "00Fake"
+
+
+def same_results(a: Path, b: Path) -> bool:
+    """Whether two runs found the same model, poses, maps and metrics; times may differ."""
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (a, b)]
+    for content in metrics:
+        del content["seconds"]
+    tables = [[row | {"seconds": ""} for row in csv.DictReader((f / "images.csv").open())] for f in (a, b)]
+    files = ["poses.json", *(str(p.relative_to(a)) for p in (*a.rglob("*.tiff"), *a.rglob("*.ply")))]
+    return (
+        metrics[0] == metrics[1]
+        and tables[0] == tables[1]
+        and all((a / f).read_bytes() == (b / f).read_bytes() for f in files)
+    )
+
+
+def test_files_of_the_contract(fake_mad: Path) -> None:
+    folder = run(fake_mad)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    poses = json.loads((folder / "poses.json").read_text())
+    rows = list(csv.DictReader((folder / "images.csv").open()))
+    assert {"image_auroc", "pixel_auroc", "aupro", "n_test", "n_gaussians", "train_psnr"} <= set(metrics)
+    assert {"features", "retrieval", "refiner", "seconds"} <= set(metrics)
+    assert set(metrics["seconds"]) == {"train", "retrieve_per_image", "refine_per_image", "score_per_image", "total"}
+    assert metrics["n_test"] == len(rows) == len(poses) == 12
+    assert list(rows[0]) == ["defect", "name", "label", "score", "decision", "seconds"]
+    for row in rows:
+        assert f"{row['defect']}/{row['name']}.png" in poses
+        assert read_map(folder / "anomaly_maps" / row["defect"] / f"{row['name']}.tiff").shape == (32, 32)
+        assert row["label"] == str(int(row["defect"] != "good"))
+    assert {"configuration", "seed", "versions", "device", "git_commit", "start", "end"} <= set(
+        json.loads((folder / "run.json").read_text())
+    )
+    assert (folder / "point_cloud" / "iteration_60" / "point_cloud.ply").exists()
+    assert (folder / "report.html").exists()
+
+
+def test_killed_run_goes_on_to_the_same_result(fake_mad: Path) -> None:
+    """kill -9 again and again, each time later, until the job survives; then compare with an undisturbed run."""
+    data, undisturbed = fake_mad, fake_mad.parent / "undisturbed"
+    shutil.copytree(data, undisturbed)
+    expected = run(undisturbed)
+    command = [sys.executable, "train_and_render.py", *QUICK, "-data_path", str(data), "--refiner", "adam"]
+    seconds = 4.0
+    while True:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            assert process.wait(seconds) == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            seconds += 1.5
+    assert same_results(expected, data / "results_splatpose_0" / "00Fake")
+
+
+def test_trained_model_is_used_without_training(fake_mad: Path) -> None:
+    folder = run(fake_mad)
+    before = (folder / "metrics.json").read_text()
+    (folder / "poses.partial.json").unlink()
+    assert run(fake_mad, "-train", "0") == folder
+    assert json.loads((folder / "metrics.json").read_text())["image_auroc"] == json.loads(before)["image_auroc"]
+
+
+def test_pictures_of_a_folder_are_inspected(fake_mad: Path) -> None:
+    run(fake_mad)
+    pictures = fake_mad / "00Fake" / "test" / "good"
+    folder = run(fake_mad, "-train", "0", "--images", str(pictures))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["image_auroc"] is None and "--images" in metrics["undefined"]["image_auroc"]
+    assert all(row["label"] == "" for row in csv.DictReader((folder / "images.csv").open()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["-c", "99Nothing"], "99Nothing"),
+        (["-train", "0"], "-train 1"),
+        (["--device", "cuda:77"], "cuda:77"),
+        (["--images", "no_such_folder"], "no_such_folder"),
+        (["--weights", "no_such_file.pth", "--features", "efficientnet-b4"], "no_such_file.pth"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(
+    fake_mad: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    assert main([*QUICK, "-data_path", str(fake_mad), "--refiner", "adam", *arguments]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and named in error[0]
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in ROOT.glob("*.py")))
+def test_help_is_complete(script: str) -> None:
+    result = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "usage:" in result.stdout
