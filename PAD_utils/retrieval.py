@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -19,6 +19,7 @@ _APART_DEG = 12.0  # hypotheses are at least this far apart; refinement converge
 _QUERY_CHUNK = 16
 
 
+@runtime_checkable
 class Retriever(Protocol):
     """Finds first poses for pictures."""
 
@@ -31,8 +32,8 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True)
 class Bank:
-    """Known views: their normalised thumbnails, `cam_from_world`, and the distance of the object's centre from each camera
-    in world units."""
+    """Known views: their normalised thumbnails, `cam_from_world`, and the distance of the object's centre from each
+    camera in world units."""
 
     thumbnails: Thumbnails
     cam_from_world: Float[Tensor, "v 4 4"]
@@ -42,8 +43,8 @@ class Bank:
 class BankRetriever:
     """Compares silhouette-normalised thumbnails with a bank, over all rolls at once.
 
-    Roll, distance and direction of the optical axis follow from the two silhouettes, so the object may be anywhere in the
-    frame. `camera_angle_x_rad` is the queries' horizontal field of view.
+    Roll, distance and direction of the optical axis follow from the two silhouettes, so the object may be anywhere in
+    the frame. `camera_angle_x_rad` is the queries' horizontal field of view.
     """
 
     def __init__(self, bank: Bank, camera_angle_x_rad: float, name: str) -> None:
@@ -69,7 +70,8 @@ class BankRetriever:
         return found
 
     def _shortlist(self, queries: Thumbnails) -> tuple[Int[Tensor, "q s"], Int[Tensor, "q s"]]:
-        """Views and rolls (in angle steps) of the highest correlations; of each view only local maxima over the roll."""
+        """Views and rolls (in angle steps) of the highest correlations; of each view only local maxima over the
+        roll."""
         spectrum, _ = _spectrum(queries.polar, self._mean)
         product = torch.einsum("qcf,vcf->qvf", spectrum, self._spectrum.conj())
         score = torch.fft.irfft(product, n=ANGLES, dim=2)
@@ -81,7 +83,8 @@ class BankRetriever:
     def _trimmed_cost(
         self, queries: Thumbnails, view: Int[Tensor, "q s"], roll: Int[Tensor, "q s"]
     ) -> Float[Tensor, "q s"]:
-        """Share of the query left unexplained by the rolled view at the best gain, the worst quarter of the object left out."""
+        """Share of the query left unexplained by the rolled view at the best gain, the worst quarter of the object
+        left out."""
         steps = torch.arange(ANGLES, device=view.device)
         index = ((steps - roll[..., None]) % ANGLES)[:, :, None, None, :]
         known = self.bank.thumbnails.polar[view]
@@ -100,7 +103,8 @@ class BankRetriever:
     def _poses(
         self, queries: Thumbnails, view: Int[Tensor, "q s"], roll: Int[Tensor, "q s"]
     ) -> Float[Tensor, "q s 4 4"]:
-        """The known cameras turned to the known centroid, rolled, moved to the right distance, turned to the query's."""
+        """The known cameras turned to the known centroid, rolled, moved to the right distance, turned to the
+        query's."""
         known = self.bank.thumbnails
         angle = roll.float() * (2 * torch.pi / ANGLES)
         zero, one = torch.zeros_like(angle), torch.ones_like(angle)
@@ -154,8 +158,8 @@ def axis_to_ray(ray: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 3 3"]:
 
 
 def _spectrum(polar: Float[Tensor, "n c r a"], mean: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Fourier transform over the angle of the thumbnails of unit length, and the roll-free mean that was taken off first:
-    what all views of the object have in common says nothing about the view."""
+    """Fourier transform over the angle of the thumbnails of unit length, and the roll-free mean that was taken off
+    first: what all views of the object have in common says nothing about the view."""
     length = polar.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
     unit = polar / length
     mean = unit.mean((0, 3), keepdim=True) if mean is None else mean

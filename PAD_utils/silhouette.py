@@ -1,7 +1,8 @@
-"""Thumbnails of an object on a plain background that do not change when the object is shifted, scaled or turned in the plane.
+"""Thumbnails of an object on a plain background that do not change when the object is shifted, scaled or turned in
+the plane.
 
-The silhouette's centroid and root-mean-square radius fix shift and scale; in polar coordinates about the centroid a roll is
-a shift along the angle, so one Fourier transform compares all rolls at once.
+The silhouette's centroid and root-mean-square radius fix shift and scale; in polar coordinates about the centroid a
+roll is a shift along the angle, so one Fourier transform compares all rolls at once.
 """
 
 import math
@@ -23,9 +24,9 @@ _CHUNK = 16  # pictures that are converted to float together
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Normalised pictures: `polar` (background is zero), weighted by the square root of the area of a sample; `inside` is 1
-    where a sample lies in the frame; `ray` is the centroid as (x/z, y/z), `size` the rms radius over the focal length, and
-    `background` the colour in [0, 1] found along the border."""
+    """Normalised pictures: `polar` (background is zero), weighted by the square root of the area of a sample;
+    `inside` is 1 where a sample lies in the frame; `ray` is the centroid as (x/z, y/z), `size` the rms radius over
+    the focal length, and `background` the colour in [0, 1] found along the border."""
 
     polar: Float[Tensor, "n c r a"]
     inside: Float[Tensor, "n r a"]
@@ -39,7 +40,8 @@ class Thumbnails:
 
 
 def make_thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbnails:
-    """Thumbnails of pictures taken with one focal length, the principal point at the middle, on the pictures' device."""
+    """Thumbnails of pictures taken with one focal length, the principal point at the middle, on the pictures'
+    device."""
     chunks = [_thumbnails(chunk, focal_px) for chunk in images.split(_CHUNK)]
     result = chunks[0]
     for chunk in chunks[1:]:
@@ -48,8 +50,8 @@ def make_thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbn
 
 
 def border_color(small: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
-    """The median colour of the outermost pixels and their spread (a robust standard deviation): object in up to half of the
-    border does no harm."""
+    """The median colour of the outermost pixels and their spread (a robust standard deviation): object in up to half
+    of the border does no harm."""
     edges = [small[:, :, 0], small[:, :, -1], small[:, :, :, 0], small[:, :, :, -1]]
     border = torch.cat(edges, dim=2)
     color = border.median(dim=2).values

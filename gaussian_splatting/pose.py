@@ -1,7 +1,7 @@
 """What a pose refinement takes and gives, and the one retraction that every refiner moves cameras with."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -24,6 +24,7 @@ class PoseEstimate:
     reason: str | None = None
 
 
+@runtime_checkable
 class Refiner(Protocol):
     """Turns coarse poses into exact ones."""
 

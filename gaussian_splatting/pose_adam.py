@@ -1,4 +1,5 @@
-"""The paper's pose refinement: Adam on the photometric loss, here on a true SE(3) exponential (SplatPose, section 3.2)."""
+"""The paper's pose refinement: Adam on the photometric loss, here on a true SE(3) exponential (SplatPose, section
+3.2)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,7 +41,8 @@ class AdamRefiner:
     def refine(
         self, gaussians: Gaussians, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
     ) -> list[PoseEstimate]:
-        """See `Refiner`. The cost is 0.8 L1 + 0.2 (1 - SSIM). Raises ValueError on pictures that do not fit the cameras."""
+        """See `Refiner`. The cost is 0.8 L1 + 0.2 (1 - SSIM). Raises ValueError on pictures that do not fit the
+        cameras."""
         check_refine_arguments(images, hypotheses)
         gaussians = gaussians.detached()
         images = images.to(gaussians.means.device)
