@@ -81,7 +81,7 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
         "seed": job.config.seed,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "device": device_name(job.device),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "start": _iso(job.started),
         "end": _iso(time.time()),
         **more,
@@ -118,7 +118,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of this checkout, with '+' when files differ from it; None outside a checkout."""
     here = Path(__file__).parent
     try:
