@@ -6,7 +6,7 @@ nothing changes shape. That is what lets an engine run a whole segment without r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from diff_gaussian_rasterization import photometric_loss, rasterize
@@ -66,6 +66,7 @@ class TrainingState:
         return self.params["means"].shape[0]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs segments of training on one device."""
 

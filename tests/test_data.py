@@ -1,0 +1,117 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gaussian_splatting.data import View, check_sizes, load_blender_views, read_image, target_size
+from tests.toy_scene import cameras
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def blender_folder(tmp_path, names=("train/r_0", "train/r_1"), size=32, extra=None):
+    frames = []
+    for name, camera in zip(names, cameras(len(names)), strict=True):
+        write(tmp_path / (name if name.endswith(".png") else name + ".png"), np.full((size, size, 3), 200, np.uint8))
+        frames.append({"file_path": f"./{name}", "transform_matrix": camera.to_blender().tolist()})
+    layout = {"camera_angle_x": 0.69, "frames": frames, **(extra or {})}
+    (tmp_path / "transforms_train.json").write_text(json.dumps(layout))
+    return tmp_path
+
+
+def test_channels_are_rgb_and_transparency_is_white(tmp_path):
+    image = np.zeros((2, 2, 4), np.uint8)
+    image[0, 0] = (255, 0, 0, 255)  # opaque blue in OpenCV's order
+    image[0, 1] = (0, 0, 0, 128)
+    write(tmp_path / "a.png", image)
+    out = read_image(tmp_path / "a.png")
+    assert out[0, 0].tolist() == [0, 0, 255]
+    assert out[0, 1].tolist() == [127, 127, 127]
+    assert out[1, 1].tolist() == [255, 255, 255]
+
+
+def test_grey_and_sixteen_bit_pictures_become_rgb(tmp_path):
+    write(tmp_path / "grey.png", np.full((3, 3), 7, np.uint8))
+    write(tmp_path / "deep.png", np.full((3, 3, 3), 256 * 9, np.uint16))
+    assert read_image(tmp_path / "grey.png").unique().tolist() == [7]
+    assert read_image(tmp_path / "deep.png").unique().tolist() == [9]
+
+
+def test_resolution_rule():
+    assert target_size(800, 600, None) == target_size(800, 600, 1) == (800, 600)
+    assert target_size(800, 600, 4) == (200, 150)
+    assert target_size(800, 600, 400) == (400, 300)
+    with pytest.raises(ValueError, match="1, 2, 4, 8"):
+        target_size(800, 600, 3)
+
+
+def test_resampling_averages(tmp_path):
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[::2] = 200
+    write(tmp_path / "stripes.png", image)
+    assert read_image(tmp_path / "stripes.png", 2).unique().tolist() == [100]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("keep", [0, 10, 0.5, -4])
+def test_truncated_picture_is_named(tmp_path, suffix, keep):
+    path = tmp_path / f"half{suffix}"
+    write(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(ValueError, match=f"half{suffix}.*not a complete"):
+        read_image(path)
+
+
+def test_missing_picture_is_named(tmp_path):
+    with pytest.raises(ValueError, match="gone.png.*cannot be read"):
+        read_image(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("names", [("train/r_0", "train/r_1"), ("train/r_0.png", "train/r_1.png")])
+def test_blender_views(tmp_path, names):
+    views = load_blender_views(blender_folder(tmp_path, names), "transforms_train.json")
+    assert [v.name for v in views] == ["r_0", "r_1"]
+    expected = cameras(2)[1].cam_from_world
+    assert torch.allclose(views[1].camera.cam_from_world, expected, atol=1e-9)
+    assert views[0].image.shape == (32, 32, 3)
+    assert views[0].camera.camera_angle_x_rad == pytest.approx(0.69)
+    assert load_blender_views(tmp_path, "transforms_train.json", 2)[0].camera.width == 16
+
+
+def test_blender_faults_name_the_file(tmp_path):
+    folder = blender_folder(tmp_path, extra={"w": 33, "h": 32})
+    with pytest.raises(ValueError, match="transforms_train.json: says 33x32"):
+        load_blender_views(folder, "transforms_train.json")
+    write(folder / "train/r_1.png", np.zeros((16, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match="r_1: the picture is 32x16"):
+        load_blender_views(folder, "transforms_train.json")
+    (folder / "train/r_1.png").unlink()
+    with pytest.raises(ValueError, match="r_1.png: cannot be read"):
+        load_blender_views(folder, "transforms_train.json")
+    (folder / "transforms_train.json").write_text('{"frames": []}')
+    with pytest.raises(ValueError, match="transforms_train.json.*camera_angle_x"):
+        load_blender_views(folder, "transforms_train.json")
+    with pytest.raises(ValueError, match="transforms_val.json: cannot be read"):
+        load_blender_views(folder, "transforms_val.json")
+
+
+def test_a_pose_that_is_not_rigid_is_named(tmp_path):
+    folder = blender_folder(tmp_path)
+    layout = json.loads((folder / "transforms_train.json").read_text())
+    layout["frames"][1]["transform_matrix"][0][0] += 0.5
+    (folder / "transforms_train.json").write_text(json.dumps(layout))
+    with pytest.raises(ValueError, match="r_1.*orthonormal"):
+        load_blender_views(folder, "transforms_train.json")
+
+
+def test_views_must_match_their_cameras():
+    camera = cameras(1, size=8)[0]
+    check_sizes([View("a", camera, torch.zeros(8, 8, 3, dtype=torch.uint8))])
+    with pytest.raises(ValueError, match="b: the picture is 9x8"):
+        check_sizes([View("b", camera, torch.zeros(8, 9, 3, dtype=torch.uint8))])

@@ -1,0 +1,233 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import gaussian_splatting.train as train_module
+from gaussian_splatting.checkpoint import fingerprint
+from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState, adam
+from gaussian_splatting.losses import mean_psnr, psnr
+from gaussian_splatting.schedule import TrainConfig, camera_extent, learning_rates, view_order
+from gaussian_splatting.train import train_gaussians
+from tests.toy_scene import ball, cameras, views
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return views()
+
+
+def short(**changes):
+    """A schedule with every kind of event in 60 steps."""
+    config = TrainConfig.fast(60)
+    return replace(config, densify_from=5, densify_every=10, levels=((0, 2), (20, 1)), budget_per_pixel=0.15, **changes)
+
+
+def same(first, second):
+    return all(torch.equal(v, second.as_dict()[k]) for k, v in first.as_dict().items())
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Makes the engine fail at the n-th segment, and every tick save."""
+
+    def at(segment):
+        run, count = CpuEngine.run, [0]
+
+        def failing(self, *args):
+            count[0] += 1
+            if count[0] == segment:
+                raise Interrupted
+            return run(self, *args)
+
+        monkeypatch.setattr(CpuEngine, "run", failing)
+
+    monkeypatch.setattr(train_module, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(train_module, "_TICK", 15)
+    return at
+
+
+def test_loss_falls_tenfold(photographs):
+    config = replace(TrainConfig.fast(200), levels=((0, 1),), budget_per_pixel=0.3)
+    start = train_gaussians(photographs, replace(config, iterations=1)).history[0]["loss"]
+    result = train_gaussians(photographs, config, evaluate_views=views(count=5))
+    assert result.history[-1]["loss"] < start / 10
+    assert result.psnr > 30
+    assert result.history[-1]["psnr"] > 27
+    assert result.history[-1]["gaussians"] == len(result.gaussians)
+    assert result.seconds > 0
+
+
+def test_paper_schedule_learns_from_a_random_cloud(photographs):
+    config = replace(TrainConfig.paper(120), start_count=300, densify_from=20, densify_every=20)
+    result = train_gaussians(photographs, config)
+    assert result.history[-1]["loss"] < 0.7 * result.history[0]["loss"]
+
+
+def test_same_seed_same_bits(photographs):
+    first, second = (train_gaussians(photographs, short(), seed=3).gaussians for _ in range(2))
+    assert same(first, second)
+    assert not same(first, train_gaussians(photographs, short(), seed=4).gaussians)
+
+
+@pytest.mark.parametrize("segment", [2, 5, 8])
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_resumed_run_is_the_undisturbed_run(photographs, tmp_path, interrupt, monkeypatch, preset, segment):
+    config = (
+        short(sh_degree=1, sh_every=25)
+        if preset == "fast"
+        else replace(TrainConfig.paper(60), start_count=200, densify_from=10, densify_every=10, opacity_reset_every=20)
+    )
+    undisturbed = train_gaussians(photographs, config)
+    with monkeypatch.context():
+        interrupt(segment)
+        with pytest.raises(Interrupted):
+            train_gaussians(photographs, config, checkpoint=tmp_path / "c.pt")
+    monkeypatch.undo()
+    resumed = train_gaussians(photographs, config, checkpoint=tmp_path / "c.pt")
+    assert same(undisturbed.gaussians, resumed.gaussians)
+    drop = [{k: v for k, v in record.items() if k != "seconds"} for record in resumed.history]
+    assert drop[-1]["gaussians"] == undisturbed.history[-1]["gaussians"]
+
+
+def test_finished_run_is_not_repeated(photographs, tmp_path):
+    first = train_gaussians(photographs, short(), checkpoint=tmp_path / "c.pt")
+    second = train_gaussians(photographs, short(), checkpoint=tmp_path / "c.pt")
+    assert same(first.gaussians, second.gaussians)
+    assert second.history == first.history
+
+
+@pytest.mark.parametrize("damage", ["cut", "other seed", "garbage"])
+def test_useless_checkpoint_starts_anew(photographs, tmp_path, caplog, damage):
+    path = tmp_path / "c.pt"
+    train_gaussians(photographs, short(), checkpoint=path, seed=1 if damage == "other seed" else 0)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    if damage == "garbage":
+        path.write_bytes(b"garbage")
+    result = train_gaussians(photographs, short(), checkpoint=path)
+    assert same(result.gaussians, train_gaussians(photographs, short()).gaussians)
+    assert "starts anew" in caplog.text
+
+
+def test_fingerprint_sees_pictures_poses_and_configuration(photographs):
+    config = short().as_dict()
+    base = fingerprint(config, 0, photographs)
+    assert base == fingerprint(config, 0, list(photographs))
+    changed = replace(photographs[0], image=255 - photographs[0].image)
+    moved = replace(photographs[0], camera=cameras(3)[1])
+    others = [
+        fingerprint(replace(short(), iterations=61).as_dict(), 0, photographs),
+        fingerprint(config, 1, photographs),
+        fingerprint(config, 0, photographs[1:]),
+        fingerprint(config, 0, [changed, *photographs[1:]]),
+        fingerprint(config, 0, [moved, *photographs[1:]]),
+    ]
+    assert len({base, *others}) == 6
+
+
+def test_budget_is_kept(photographs):
+    config = short()
+    result = train_gaussians(photographs, config)
+    pixels = sum((v.image.min(-1).values < 250).sum().item() for v in photographs) / len(photographs)
+    assert 0.8 * 0.15 * pixels < len(result.gaussians) <= 0.15 * pixels + 1
+
+
+def test_object_on_grey_falls_back_to_the_cube(photographs, caplog):
+    grey = [replace(v, image=(v.image.float() * 0.5).to(torch.uint8)) for v in photographs]
+    train_gaussians(grey, replace(short(), iterations=2))
+    assert "background is not white" in caplog.text
+
+
+def test_bad_views_are_named(photographs):
+    with pytest.raises(ValueError, match="at least one view"):
+        train_gaussians([], short())
+    odd = replace(photographs[1], name="odd", image=torch.zeros(5, 5, 3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="odd: the picture is 5x5"):
+        train_gaussians([photographs[0], odd], short())
+
+
+def test_paper_values():
+    config = TrainConfig.paper()
+    assert (config.iterations, config.views_per_step, config.sh_degree) == (30_000, 1, 0)
+    assert config.loss == LossConfig(0.2, (1.0, 1.0, 1.0))
+    rates = learning_rates(config, extent=2.0)
+    assert rates["means"][[0, -1]].tolist() == pytest.approx([3.2e-4, 3.2e-6])
+    for name, value in {"sh": 2.5e-3, "opacity_logits": 0.05, "log_scales": 5e-3, "quats": 1e-3}.items():
+        assert rates[name].unique().tolist() == pytest.approx([value], rel=1e-5)
+    assert rates["sh_rest"][0].item() == pytest.approx(2.5e-3 / 20)
+    dense = [i for i in range(1, 30_001) if config.densifies_at(i)]
+    assert (dense[0], dense[1], dense[-1]) == (600, 700, 14_900)
+    resets = [i for i in range(1, 30_001) if config.resets_opacity_at(i)]
+    assert resets == [500, 3000, 6000, 9000, 12_000]
+    assert (config.grad_threshold, config.prune_opacity, config.split_share) == (2e-4, 0.005, 0.01)
+    assert TrainConfig.paper(7000).densify_until == 3500
+    assert TrainConfig.paper(sh_degree=3).sh_degree_at(2999) == 2
+
+
+def test_every_view_comes_once_a_round():
+    config = replace(TrainConfig.paper(10), views_per_step=2)
+    order = view_order(5, config, torch.Generator().manual_seed(0))
+    assert order.shape == (10, 2)
+    for round_of_five in order.flatten().reshape(4, 5):
+        assert round_of_five.sort().values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_levels_stay_above_the_smallest_width():
+    config = replace(TrainConfig.paper(10), levels=((0, 4), (5, 1)))
+    assert config.level_at(0, 400, 200) == (100, 50)
+    assert config.level_at(0, 200, 200) == (67, 67)
+    assert config.level_at(5, 400, 200) == (400, 200)
+
+
+def test_extent_is_that_of_the_cameras():
+    assert camera_extent(views(count=2)) == pytest.approx(
+        1.1 * 0.5 * (cameras(2)[0].center - cameras(2)[1].center).norm().item()
+    )
+
+
+def test_adam_is_adam():
+    """Against torch.optim.Adam, with the harmonics' own rate as a parameter group."""
+    model = ball(5, sh_degree=1)
+    state = TrainingState.start(model)
+    twins = {k: v.clone().requires_grad_() for k, v in model.as_dict().items() if k != "sh"}
+    twins["sh"] = model.sh[:, :1].clone().requires_grad_()
+    twins["sh_rest"] = model.sh[:, 1:].clone().requires_grad_()
+    rates = {k: 1e-3 * (i + 1) for i, k in enumerate(twins)}
+    optimiser = torch.optim.Adam([{"params": [v], "lr": rates[k]} for k, v in twins.items()], eps=1e-15)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        grads = {k: torch.randn(v.shape, generator=generator) for k, v in model.as_dict().items()}
+        adam(state, grads, rates)
+        for k, v in twins.items():
+            v.grad = grads[k] if not k.startswith("sh") else (grads["sh"][:, 1:] if "rest" in k else grads["sh"][:, :1])
+        optimiser.step()
+    for k, v in state.params.items():
+        twin = torch.cat((twins["sh"], twins["sh_rest"]), 1) if k == "sh" else twins[k]
+        assert torch.allclose(v, twin, atol=1e-6), k
+
+
+def test_statistics_count_drawn_views(photographs):
+    state, engine = TrainingState.start(ball()), CpuEngine()
+    engine.set_views(photographs, 48, 48)
+    rates = {k: v[:3] for k, v in learning_rates(TrainConfig.paper(3), 1.0).items()}
+    engine.run(state, torch.tensor([[0, 1], [2, 3], [4, 5]]), rates, LossConfig())
+    assert state.grad2d_count.max() == 6
+    assert state.adam_step == 3
+    assert state.max_radius.max() > 3
+    assert (state.grad2d_sum[state.grad2d_count > 0] > 0).any()
+
+
+def test_psnr_of_known_errors():
+    target = torch.full((2, 4, 4, 3), 128, dtype=torch.uint8)
+    image = torch.full((2, 3, 4, 4), 128 / 255)
+    image[1] += 0.1
+    values = psnr(image, target)
+    assert values[0] > 90 and values[1].item() == pytest.approx(20, abs=1e-3)
+    assert psnr(image + 9, target * 0 + 255)[0] > 90  # clamped
+    assert math.isfinite(mean_psnr(ball(), views(count=2)))
