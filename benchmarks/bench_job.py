@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_job DATA_PATH CLASS --name job_demo [--true_poses FILE] [flags of train_and_render.py]
 
-FILE holds the true poses: world_from_camera in Blender axes by "kind/number"; without it the class itself must ship them.
+FILE holds the true poses (world_from_camera in Blender axes by "kind/number"); without it the class must ship them.
 """
 
 import argparse
