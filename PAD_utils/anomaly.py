@@ -1,6 +1,7 @@
 """Anomaly maps: how a photograph differs from the rendering of a good object at the same pose."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -76,14 +77,14 @@ def _score_batch(
         difference = (level[:count].float() - level[count:].float()).square()
         energy = difference.mean(1) if config.mean_channels else difference.sum(1)
         total += resample.apply(
-            _blurred_upsampling(h, energy.shape[1], config.sigma, energy),
+            _blurred_upsampling(h, energy.shape[1], config.sigma, energy.device),
             energy,
-            _blurred_upsampling(w, energy.shape[2], config.sigma, energy),
+            _blurred_upsampling(w, energy.shape[2], config.sigma, energy.device),
         )
     image_scores = total.flatten(1).amax(1)
-    maps = resample.apply(
-        resample.bilinear_matrix(height, h).to(total), total, resample.bilinear_matrix(width, w).to(total)
-    )
+    rows = _blurred_upsampling(height, h, 0.0, total.device)
+    columns = _blurred_upsampling(width, w, 0.0, total.device)
+    maps = resample.apply(rows, total, columns)
     return Scores(maps, image_scores)
 
 
@@ -101,6 +102,7 @@ def _compared_size(pictures: Float[Tensor, "b 3 h w"], config: ScoreConfig) -> F
     return resample.apply(rows, pictures.clamp(0, 1), columns)
 
 
-def _blurred_upsampling(fine: int, coarse: int, sigma: float, like: Tensor) -> Float[Tensor, "f c"]:
-    """Bilinear upsampling followed by the Gaussian blur, along one axis, as one matrix."""
-    return (resample.gaussian_matrix(fine, sigma) @ resample.bilinear_matrix(fine, coarse)).to(like)
+@lru_cache(maxsize=256)
+def _blurred_upsampling(fine: int, coarse: int, sigma: float, device: torch.device) -> Float[Tensor, "f c"]:
+    """Bilinear upsampling followed by the Gaussian blur, along one axis, as one float32 matrix kept on the device."""
+    return (resample.gaussian_matrix(fine, sigma) @ resample.bilinear_matrix(fine, coarse)).to(device, torch.float32)

@@ -30,7 +30,8 @@ class TorchvisionFeatures(nn.Module):
         self._taps = frozenset(taps)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        x = imagenet_normalised(images).contiguous(memory_format=torch.channels_last)
+        dtype = next(self.stages.parameters()).dtype
+        x = imagenet_normalised(images).to(dtype=dtype, memory_format=torch.channels_last)
         maps = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
@@ -39,13 +40,13 @@ class TorchvisionFeatures(nn.Module):
         return maps
 
 
-def load_backbone(name: str, weights: Path | None, device: torch.device) -> TorchvisionFeatures:
-    """The backbone with ImageNet weights from `weights` or torch hub, batch norms folded, channels last, on `device`.
+def load_backbone(name: str, weights: Path | None) -> TorchvisionFeatures:
+    """The backbone with ImageNet weights from `weights` or torch hub, batch norms folded, channels last.
 
     Raises WeightsUnavailable if there is no file and no download, UserError for an unknown name or an unfit file.
     """
     model, same_padding = _loaded_model(name.replace("-", "_"), name, weights)
-    return cut_backbone(name, model, same_padding).to(device).to(memory_format=torch.channels_last)
+    return cut_backbone(name, model, same_padding).to(memory_format=torch.channels_last)
 
 
 def cut_backbone(name: str, model: nn.Module, same_padding: bool = False) -> TorchvisionFeatures:
