@@ -1,6 +1,6 @@
 """CUDA sources to machine code with NVRTC, which comes with torch's CUDA wheels: no nvcc, no CUDA_HOME, no torch ABI.
 
-The result is cached on disk under a key of everything that decides it (sources, options, architecture, NVRTC version)."""
+The result is cached on disk under a key of all that decides it: sources, options, architecture, NVRTC version."""
 
 import hashlib
 import os
@@ -8,24 +8,17 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from diff_gaussian_rasterization.sources import csrc_dir
 
 _OPTIONS = ("--std=c++17", "-default-device", "-lineinfo")
+_OPTIONS_MARK = "// options:"
 _DIGEST_BYTES = 32
 
 
 class CudaCompileError(RuntimeError):
     """NVRTC is missing or refused a source; the message holds its log."""
-
-
-def source_root() -> Path:
-    """The folder with common/ and cuda/: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    for root in (here / "csrc", here.parent / "csrc"):
-        if (root / "cuda").is_dir():
-            return root
-    raise CudaCompileError(
-        f"the CUDA sources are missing: no csrc/cuda in {here} or {here.parent}; install the package again"
-    )
 
 
 def cache_folder() -> Path:
@@ -34,7 +27,7 @@ def cache_folder() -> Path:
     return Path(base) / "diff_gaussian_rasterization"
 
 
-def _check(result: tuple, program: object = None) -> object:
+def _check(result: tuple, program: object = None) -> Any:
     from cuda.bindings import nvrtc
 
     status, *values = result
@@ -73,7 +66,6 @@ def target_of(capability: tuple[int, int]) -> str:
 
     wanted = capability[0] * 10 + capability[1]
     known = _check(nvrtc.nvrtcGetSupportedArchs())
-    assert isinstance(known, list)
     if wanted in known:
         return f"sm_{wanted}"
     older = [a for a in known if a <= wanted]
@@ -84,14 +76,20 @@ def target_of(capability: tuple[int, int]) -> str:
     return f"compute_{max(older)}"
 
 
+def _options_of(text: str) -> list[str]:
+    """The options that a source asks for itself in a first line `// options: ...`."""
+    first = text.partition("\n")[0]
+    return first.removeprefix(_OPTIONS_MARK).split() if first.startswith(_OPTIONS_MARK) else []
+
+
 def compile_source(name: str, target: str) -> tuple[bytes, str]:
     """(machine code or PTX, NVRTC's log) of csrc/cuda/<name>.cu. Raises CudaCompileError with the log."""
     from cuda.bindings import nvrtc
 
-    root = source_root()
-    text = (root / "cuda" / f"{name}.cu").read_bytes()
-    program = _check(nvrtc.nvrtcCreateProgram(text, f"{name}.cu".encode(), 0, [], []))
-    flags = [f"--gpu-architecture={target}", f"-I{root}", *_OPTIONS]
+    root = csrc_dir()
+    text = (root / "cuda" / f"{name}.cu").read_text()
+    program = _check(nvrtc.nvrtcCreateProgram(text.encode(), f"{name}.cu".encode(), 0, [], []))
+    flags = [f"--gpu-architecture={target}", f"-I{root}", f"-I{root / 'cuda'}", *_OPTIONS, *_options_of(text)]
     options = [f.encode() for f in flags]
     _check(nvrtc.nvrtcCompileProgram(program, len(options), options), program)
     log = compile_log(program)
@@ -99,7 +97,7 @@ def compile_source(name: str, target: str) -> tuple[bytes, str]:
         size, read = nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN
     else:
         size, read = nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX
-    image = b" " * int(_check(size(program)))  # type: ignore[call-overload]
+    image = b" " * int(_check(size(program)))
     _check(read(program, image))
     nvrtc.nvrtcDestroyProgram(program)
     return image, log
@@ -107,11 +105,11 @@ def compile_source(name: str, target: str) -> tuple[bytes, str]:
 
 def source_names() -> list[str]:
     """Every translation unit: the stems of csrc/cuda/*.cu."""
-    return sorted(p.stem for p in (source_root() / "cuda").glob("*.cu"))
+    return sorted(p.stem for p in (csrc_dir() / "cuda").glob("*.cu"))
 
 
 def _cache_key(name: str, target: str) -> str:
-    root = source_root()
+    root = csrc_dir()
     digest = hashlib.sha256(repr((target, _OPTIONS, nvrtc_version())).encode())
     files = [root / "cuda" / f"{name}.cu", *sorted((root / "common").glob("*.h")), *sorted((root / "cuda").glob("*.h"))]
     for path in files:

@@ -1,8 +1,8 @@
-"""Launches kernels on torch's current stream and device; tensors go by pointer. One set of modules per GPU, loaded on first use."""
+"""Launches kernels on torch's current stream; tensors go by pointer. Each GPU gets its modules on first use."""
 
 import ctypes
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -22,7 +22,7 @@ class Runtime(Protocol):
 
 
 class PackedArguments:
-    """Kernel arguments as the `void**` that the driver wants: tensors and None by pointer, int as int32, float as float32."""
+    """Kernel arguments as the driver's `void**`: tensors and None by pointer, int as int32, float as float32."""
 
     def __init__(self, args: tuple[Argument, ...]) -> None:
         self.values = [_as_ctype(a) for a in args]
@@ -55,19 +55,19 @@ class CudaRuntime:
         with torch.cuda.device(index):
             torch.cuda.current_stream()  # initialises torch's context
             _check_driver(driver.cuInit(0))
-            device = _check_driver(driver.cuDeviceGet(index_of_visible(index)))
+            device = _check_driver(driver.cuDeviceGet(index))
             self._context = _check_driver(driver.cuDevicePrimaryCtxRetain(device))
             _check_driver(driver.cuCtxSetCurrent(self._context))
             images = load_images(torch.cuda.get_device_capability(index))
             self._modules = [_check_driver(driver.cuModuleLoadData(image)) for image in images.values()]
-        self._functions: dict[str, object] = {}
+        self._functions: dict[str, Any] = {}
 
-    def _function(self, name: str, shared_bytes: int) -> object:
+    def _function(self, name: str, shared_bytes: int) -> Any:
         if name not in self._functions:
             self._functions[name] = self._find(name, shared_bytes)
         return self._functions[name]
 
-    def _find(self, name: str, shared_bytes: int) -> object:
+    def _find(self, name: str, shared_bytes: int) -> Any:
         driver = self._driver
         for module in self._modules:
             status, function = driver.cuModuleGetFunction(module, name.encode())
@@ -90,12 +90,7 @@ class CudaRuntime:
         _check_driver(status)
 
 
-def index_of_visible(index: int) -> int:
-    """The driver counts the devices that CUDA_VISIBLE_DEVICES leaves, as torch does."""
-    return index
-
-
-def _check_driver(result: tuple) -> object:
+def _check_driver(result: tuple) -> Any:
     from cuda.bindings import driver
 
     status, *values = result

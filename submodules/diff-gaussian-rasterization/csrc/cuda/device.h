@@ -69,12 +69,7 @@ GS_FN Projection<float> projection_of(const Splat& s) {
 GS_FN Vec3<float> load3(const float* p) { return {p[0], p[1], p[2]}; }
 GS_FN Vec4<float> load4(const float* p) { return {p[0], p[1], p[2], p[3]}; }
 
-// Which view a slot of this step shows: the slot itself, or the training schedule's entry.
-struct Schedule {
-    const int* order;  // (steps, slots) or null
-    const int* step;
-};
-
+// Which view a slot of this step shows: the slot itself, or its entry in the schedule `order` (steps, slots).
 GS_FN int view_of(const int* order, const int* step, int slots, int slot) {
     return order == nullptr ? slot : order[*step * slots + slot];
 }

@@ -1,22 +1,7 @@
 // Projection of all splats into all cameras of a batch, with the count of tile entries.
-#include "common/sh.h"
+#include "color.h"
 #include "device.h"
 #include "tile_walk.h"
-
-namespace gs {
-
-// Colour from K coefficients; the switch makes K a constant so that the basis stays in registers.
-GS_FN Vec3<float> color_of(int coefficients, Vec3<float> view, const float* color) {
-    switch (coefficients) {
-        case 0: return load3(color);
-        case 1: return sh_color(1, view, color);
-        case 4: return sh_color(4, view, color);
-        case 9: return sh_color(9, view, color);
-        default: return sh_color(16, view, color);
-    }
-}
-
-}  // namespace gs
 
 using namespace gs;
 
@@ -26,11 +11,16 @@ extern "C" __global__ void __launch_bounds__(128)
     project_splats(const int* live, int n, int stride, int raw, int coefficients, const float* means,
                    const float* scales, const float* quats, const float* opacities, const float* colors,
                    const float* cam_from_world, const float* intrinsics, const int* order, const int* step, int width,
-                   int height, int tiles_x, int tiles_y, const float* offsets, Splat* splats, int* radii, int* counts) {
+                   int height, int tiles_x, int tiles_y, const float* offsets, Splat* splats, int* radii, int* counts,
+                   const int* overflow) {
     const int i = blockIdx.x * 128 + threadIdx.x, slot = blockIdx.y;
-    if (i >= live_count(live, n)) return;
+    if (i >= live_count(live, n) || *overflow != 0) return;
     const int view = view_of(order, step, gridDim.y, slot);
-    const Camera<float> camera = make_camera(cam_from_world + 16 * view, intrinsics + 4 * view, width, height);
+    Camera<float> camera = make_camera(cam_from_world + 16 * view, intrinsics + 4 * view, width, height);
+    if (offsets != nullptr) {  // a shift of the principal point is one of the picture
+        camera.cx += offsets[2 * (slot * n + i)];
+        camera.cy += offsets[2 * (slot * n + i) + 1];
+    }
 
     const Vec3<float> mean = load3(means + 3 * i);
     Vec3<float> scale = load3(scales + 3 * i);
@@ -44,10 +34,6 @@ extern "C" __global__ void __launch_bounds__(128)
     const bool drawn = project(camera, mean, scale, load4(quats + 4 * i), opacity, &p);
     radii[place] = drawn ? int(ceilf(p.radius)) : 0;
     if (!drawn) return;
-    if (offsets != nullptr) {
-        p.mean.x += offsets[2 * (slot * n + i)];
-        p.mean.y += offsets[2 * (slot * n + i) + 1];
-    }
     const int floats = coefficients == 0 ? 3 : 3 * coefficients;
     const Vec3<float> color = color_of(coefficients, view_vector(camera, mean), colors + floats * i);
     splats[place] = {p.mean.x, p.mean.y, p.a,       p.b,         p.c,        opacity,

@@ -1,0 +1,56 @@
+"""Every kernel compiles for every GPU generation without a warning; NVRTC needs no GPU for it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diff_gaussian_rasterization import cuda_compile
+
+pytest.importorskip("cuda.bindings", reason="NVRTC comes with the package cuda-bindings")
+
+
+def _nvrtc_works() -> bool:
+    try:
+        cuda_compile.nvrtc_version()
+    except cuda_compile.CudaCompileError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not _nvrtc_works(), reason="no libnvrtc on this machine")
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize("name", cuda_compile.source_names())
+def test_kernels_compile_without_a_warning(name: str, target: str) -> None:
+    image, log = cuda_compile.compile_source(name, target)
+    assert log == ""
+    assert image.startswith(b"\x7fELF")
+
+
+def test_a_gpu_newer_than_nvrtc_gets_ptx() -> None:
+    target = cuda_compile.target_of((99, 0))
+    assert target.startswith("compute_")
+    assert b".version" in cuda_compile.compile_source("bin", target)[0]
+
+
+def test_the_cache_is_used_and_a_broken_entry_is_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cuda_compile, "source_names", lambda: ["bin"])
+    first = cuda_compile.load_images((9, 0))
+    assert "compiling the CUDA kernels for sm_90" in capfd.readouterr().err
+    (entry,) = cuda_compile.cache_folder().iterdir()
+    assert cuda_compile.load_images((9, 0)) == first
+    assert capfd.readouterr().err == ""
+    entry.write_bytes(entry.read_bytes()[:-1])
+    assert cuda_compile.load_images((9, 0)) == first
+    assert "compiling" in capfd.readouterr().err
+
+
+def test_importing_needs_no_gpu_and_a_cpu_tensor_has_no_kernels() -> None:
+    from diff_gaussian_rasterization import cuda_launch
+
+    with pytest.raises(RuntimeError, match="no CUDA kernels for tensors on meta"):
+        cuda_launch.runtime_for(torch.device("meta"))

@@ -1,0 +1,92 @@
+"""The GPU's own kernel sources, run on the host by an emulator, against the plain-torch reference. No GPU is needed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cuda_emulator import EmulatedRuntime, available
+from diff_gaussian_rasterization import cuda
+from diff_gaussian_rasterization.cuda_launch import register_runtime
+from diff_gaussian_rasterization.reference import photometric_loss_reference, rasterize_reference
+
+pytestmark = pytest.mark.skipif(not available(), reason="the emulator is built with g++")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder: Path = tmp_path_factory.mktemp("cuda_emulator")
+    register_runtime(torch.device("cpu"), EmulatedRuntime(folder))
+    yield
+    register_runtime(torch.device("cpu"), None)
+
+
+def make_scene(count: int, coefficients: int, views: int, width: int, height: int) -> list[torch.Tensor]:
+    """The seven tensors of a cloud in front of cameras that look at it from all sides."""
+    g = torch.Generator().manual_seed(count)
+    means = (torch.rand(count, 3, generator=g) - 0.5) * 1.6
+    scales = torch.exp(torch.rand(count, 3, generator=g) * 2 - 4)
+    quats = torch.randn(count, 4, generator=g)
+    colors = torch.randn(count, coefficients, 3, generator=g) * 0.5
+    if coefficients == 0:
+        colors = torch.rand(count, 3, generator=g)
+    poses = torch.eye(4).repeat(views, 1, 1)
+    rotations = torch.linalg.qr(torch.randn(views, 3, 3, generator=g))[0]
+    poses[:, :3, :3] = rotations * torch.linalg.det(rotations).sign()[:, None, None]
+    poses[:, :3, 3] = torch.tensor([0.1, -0.05, 3.0])
+    intrinsics = torch.tensor([[width * 1.3, width * 1.25, width / 2 + 1, height / 2 - 1]]).repeat(views, 1)
+    return [means, scales, quats, torch.rand(count, generator=g), colors, poses, intrinsics]
+
+
+@pytest.mark.parametrize(
+    "count, coefficients, views, width, height",
+    [(200, 1, 2, 70, 50), (200, 16, 1, 48, 64), (100, 0, 2, 33, 20), (100, 4, 1, 40, 40), (100, 9, 1, 16, 16)],
+)
+def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: int, width: int, height: int) -> None:
+    scene = make_scene(count, coefficients, views, width, height)
+    background = torch.tensor([1.0, 0.5, 0.2])
+    offsets = torch.rand(views, count, 2) - 0.5
+    leaves = [t.clone().requires_grad_() for t in (*scene, background, offsets)]
+    expected = rasterize_reference(*leaves[:7], width, height, leaves[7], leaves[8])
+    got = cuda.rasterize_forward(*scene, width, height, background, offsets)
+    torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(1 - got.remaining, expected.alpha, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got.depth, expected.depth, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(got.radii, expected.radii)
+
+    outer = [torch.randn_like(t) for t in (expected.image, expected.alpha, expected.depth)]
+    wanted = torch.autograd.grad(list(expected[:3]), leaves, outer)
+    means, scales, quats, _, colors, poses, intrinsics = scene
+    gradients = cuda.rasterize_backward(means, scales, quats, colors, poses, intrinsics, got, *outer)
+    for name, value, truth in zip(gradients._fields, gradients, wanted, strict=True):
+        assert (value - truth).norm() <= 1e-4 * truth.norm(), name
+
+
+def test_a_list_longer_than_shared_memory_is_sorted_where_it_lies() -> None:
+    scene = make_scene(2500, 0, 1, 16, 16)
+    scene[3] = scene[3] * 0.05 + 0.01  # faint, so that far splats still show
+    background = torch.ones(3)
+    got = cuda.rasterize_forward(*scene, 16, 16, background, None)
+    assert got.entries.numel() > 2048
+    expected = rasterize_reference(*scene, 16, 16, background)
+    torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_to_draw_gives_the_background() -> None:
+    scene = make_scene(5, 1, 1, 20, 20)
+    scene[5][:, 2, 3] = -3.0
+    got = cuda.rasterize_forward(*scene, 20, 20, torch.tensor([0.1, 0.2, 0.3]), None)
+    assert got.entries.numel() == 0 and not got.radii.any()
+    torch.testing.assert_close(got.image[0, :, 7, 7], torch.tensor([0.1, 0.2, 0.3]))
+
+
+@pytest.mark.parametrize("views, width, height", [(2, 70, 50), (1, 32, 32), (1, 90, 20)])
+def test_loss_matches_the_reference(views: int, width: int, height: int) -> None:
+    image = torch.rand(views, 3, height, width, requires_grad=True)
+    target = torch.randint(0, 256, (views, height, width, 3), dtype=torch.uint8)
+    expected = photometric_loss_reference(image, target, 0.2)
+    (gradient,) = torch.autograd.grad(expected, image)
+    for given in (target, target.permute(0, 3, 1, 2) / 255):
+        value, v_image = cuda.photometric_loss_and_gradient(image.detach(), given, 0.2)
+        torch.testing.assert_close(value, expected.detach(), atol=1e-6, rtol=1e-5)
+        assert (v_image - gradient).norm() <= 1e-5 * gradient.norm()
