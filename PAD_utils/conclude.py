@@ -11,6 +11,7 @@ from PAD_utils.job import Job, write_run_json
 from PAD_utils.mad import ClassData, Sample
 from PAD_utils.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_table
 from PAD_utils.metrics import evaluate
+from PAD_utils.report import ReportImage, write_report
 from PAD_utils.steps import Model, Poses, Verdicts
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,13 @@ def conclude(
     write_maps_and_table(job, samples, poses, verdicts)
     metrics, details = measure(job, model, samples, poses, verdicts)
     write_json(job.folder / "metrics.json", metrics)
-    write_run_json(job, {"class": data.description})
+    run = write_run_json(job, {"class": data.description})
+    poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
+    shown = report_images(job, samples, poses, verdicts)
+    title = f"{job.config.classname}: {len(samples)} pictures"
+    write_report(
+        job.folder / "report.html", title, {**metrics, **details}, run, shown, verdicts.threshold, poses_of_gallery
+    )
     log.info("files in %s", job.folder)
     print(table(job.config.classname, metrics))
     return metrics
@@ -37,9 +44,29 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
     rows = []
     for i, sample in enumerate(samples):
         write_map(map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name), verdicts.maps[i].numpy())
-        label = None if job.config.images else sample.label
+        label = _label(job, sample)
         rows.append(ImageRow(sample.defect, sample.name, label, verdicts.scores[i], verdicts.decisions[i], seconds))
     write_table(job.folder / "images.csv", rows)
+
+
+def report_images(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> list[ReportImage]:
+    """What the report shows of each picture."""
+    return [
+        ReportImage(
+            sample.defect,
+            sample.name,
+            _label(job, sample),
+            verdicts.scores[i],
+            verdicts.decisions[i],
+            sample.image.numpy(),
+            verdicts.renderings[i].numpy(),
+            verdicts.maps[i].numpy(),
+            None if sample.mask is None else sample.mask.numpy(),
+            poses.estimates[i].camera.to_blender().numpy(),
+            verdicts.regions[i],
+        )
+        for i, sample in enumerate(samples)
+    ]
 
 
 def measure(
@@ -78,6 +105,11 @@ def measure(
         },
     }
     return metrics, details
+
+
+def _label(job: Job, sample: Sample) -> int | None:
+    """0 good, 1 defective, None where nobody knows."""
+    return None if job.config.images else sample.label
 
 
 def table(classname: str, metrics: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from PAD_utils.ledger import fingerprint, fingerprint_pictures
 from PAD_utils.localize import localize
 from PAD_utils.mad import ClassData, Sample, load_class
 from PAD_utils.outputs import PoseFile
+from PAD_utils.regions import Region
 from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
 
 log = logging.getLogger(__name__)
@@ -60,15 +61,18 @@ class Poses:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Per sample: anomaly map (h, w) float32, score, decision and rendering (h, w, 3); how the scores came about."""
+    """Per sample: anomaly map (h, w) float32, score, decision, rendering (h, w, 3), regions of defects; the threshold
+    that decided (None: none was calibrated), and how the scores came about."""
 
     maps: list[Float[Tensor, "h w"]]
     scores: list[float]
     decisions: list[str | None]
     renderings: list[UInt8[Tensor, "h w 3"]]
+    regions: list[list[Region]]
+    threshold: float | None
     features: str
     score_seconds: float
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
 
 
 def load_views(job: Job) -> ClassData:
@@ -179,7 +183,9 @@ def score(job: Job, model: Model, samples: list[Sample], poses: Poses) -> Verdic
         seconds += time.perf_counter() - start
     decisions = [None if e.converged else NOT_LOCALISED for e in poses.estimates]
     said = [str(warning.message) for warning in caught]
-    return Verdicts(maps, scores, decisions, renderings, pyramid.name, seconds / max(1, len(samples)), said)
+    regions: list[list[Region]] = [[] for _ in samples]
+    score_seconds = seconds / max(1, len(samples))
+    return Verdicts(maps, scores, decisions, renderings, regions, None, pyramid.name, score_seconds, said)
 
 
 def _size(sample: Sample) -> tuple[int, int]:
