@@ -1,0 +1,81 @@
+"""Writes the tables of README.md from the JSON files in benchmarks/results, between the markers that name them.
+
+    python -m benchmarks.readme_tables
+
+No figure in the README is typed by hand: a marker <!-- figures: NAME --> ... <!-- end --> is filled by the function of
+that name here, or says that it was not measured yet.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).parent.parent / "README.md"
+RESULTS = Path(__file__).parent / "results"
+NOT_MEASURED = "not measured"
+
+
+def result(name: str) -> dict[str, Any] | None:
+    """The content of benchmarks/results/<name>.json, or None when there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.1f}"
+
+
+def jobs() -> str:
+    """The whole job on every class that benchmarks/bench_job.py was run on."""
+    rows = []
+    for path in sorted(RESULTS.glob("job_*.json")):
+        content = json.loads(path.read_text())
+        figures, metrics = content["figures"], content["figures"]["metrics"]
+        seconds, poses = metrics["seconds"], figures["poses"]
+        per_picture = sum(seconds[f"{stage}_per_image"] for stage in ("retrieve", "refine", "score"))
+        rows.append(
+            [
+                path.stem.removeprefix("job_"),
+                content["machine"]["device"],
+                f"{seconds['train']:.1f} s" if seconds["train"] else NOT_MEASURED,
+                f"{1000 * per_picture:.0f} ms",
+                " / ".join(percent(metrics[name]) for name in ("image_auroc", "pixel_auroc", "aupro")),
+                f"{poses['rotation_deg']['median']:.3f} / {poses['worst_deg']:.3f}",
+                metrics["features"],
+            ]
+        )
+    header = [
+        "job",
+        "device",
+        "training",
+        "per picture",
+        "image AUROC / pixel AUROC / AUPRO",
+        "rotation error median / worst (degrees)",
+        "features",
+    ]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+TABLES: dict[str, Callable[[], str]] = {"jobs": jobs}
+
+
+def filled(text: str) -> str:
+    """The text with every marked table made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return f"<!-- figures: {name} -->\n{TABLES[name]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- figures: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text()))
