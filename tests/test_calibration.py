@@ -1,0 +1,59 @@
+"""Thresholds keep their promise on fresh scores, and decisions survive being stored."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PAD_utils.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, calibrate, upper_quantile
+from PAD_utils.errors import UserError
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+@pytest.mark.parametrize("count", [70, 210])
+def test_false_alarms_on_fresh_scores_are_near_the_promise(rate: float, count: int) -> None:
+    rng = np.random.default_rng(0)
+    for draw in (
+        lambda n: rng.lognormal(1, 0.3, n),
+        lambda n: rng.gumbel(5, 0.5, n).clip(1),
+        lambda n: rng.gamma(9, 1, n),
+    ):
+        measured = [np.mean(draw(2000) > upper_quantile(draw(count), rate)) for _ in range(60)]
+        assert np.mean(measured) < 1.5 * rate + (0.004 if count < 1 / rate else 0)
+
+
+def test_views_that_the_model_knows_are_not_believed() -> None:
+    seen = np.linspace(1, 2, 100)
+    plain = calibrate(seen, 0.05, inflation=1.0)
+    assert calibrate(seen, 0.05, inflation=1.5).threshold == pytest.approx(1.5 * plain.threshold)
+    measured = calibrate(seen, 0.05, fresh=1.3 * seen[::10])
+    assert measured.inflation == pytest.approx(1.3, rel=0.05)
+    assert measured.views == 110
+    assert calibrate(seen, 0.05, fresh=0.5 * seen[::10]).inflation == 1.0
+
+
+def test_decisions() -> None:
+    calibration = Calibration(threshold=2.0, false_alarm_rate=0.01, views=10, inflation=1.0)
+    assert [calibration.decide(s) for s in (1.0, 2.0, 2.1)] == [OK, OK, DEFECT]
+    assert calibration.decide(9.0, localised=False) == NOT_LOCALISED
+
+
+def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
+    calibration = calibrate([1.0, 2.0, 1.5, 1.2, 1.1, 1.4], 0.01)
+    calibration.save(tmp_path / "calibration.json")
+    assert Calibration.load(tmp_path / "calibration.json") == calibration
+
+
+@pytest.mark.parametrize("content", ['{"threshold": 1}', '{"threshold": "x"}', '{"other": 1}', "[]", "{"])
+def test_another_file_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="calibration.json"):
+        Calibration.load(path)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="false_alarm_rate"):
+        calibrate([1.0] * 10, 0.0)
+    with pytest.raises(ValueError, match="at least 5"):
+        calibrate([1.0, 2.0], 0.01)
