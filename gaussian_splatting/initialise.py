@@ -61,12 +61,11 @@ def visual_hull(
     """
     silhouettes = _silhouettes(views)
     cells, size = carve(silhouettes, count)
-    if cells.shape[0] > count:
-        cells = cells[torch.randperm(cells.shape[0], generator=generator)[:count].sort().values]
-    jitter = (torch.rand(cells.shape, generator=generator) - 0.5) * size
-    means = cells + jitter.to(cells)
-    step = max(1, len(views) // _COLOR_VIEWS)
-    return from_points(means, _colors(means, silhouettes, step, size), sh_degree, opacity)
+    means = cells + (torch.rand(cells.shape, generator=generator) - 0.5) * size
+    colors, seen = _colors(means, silhouettes, max(1, len(views) // _COLOR_VIEWS), size)
+    means, colors = means[seen], colors[seen]
+    chosen = torch.randperm(means.shape[0], generator=generator)[:count].sort().values
+    return from_points(means[chosen], colors[chosen], sh_degree, opacity)
 
 
 @dataclass(frozen=True)
@@ -187,8 +186,10 @@ def _bounds(s: Silhouettes) -> tuple[Float[Tensor, "3"], float]:
     return center, 1.5 * radius  # perspective and corners: the silhouette's half width is not yet the cube's
 
 
-def _colors(points: Float[Tensor, "n 3"], s: Silhouettes, step: int, size: float) -> Float[Tensor, "n 3"]:
-    """The median colour over the views that see each point in front of the others; grey where none does."""
+def _colors(
+    points: Float[Tensor, "n 3"], s: Silhouettes, step: int, size: float
+) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
+    """The median colour over the views that see each point in front of the others, and whether any does."""
     height, width = s.distance.shape[1:]
     samples = []
     for view in range(0, s.images.shape[0], step):
@@ -200,7 +201,7 @@ def _colors(points: Float[Tensor, "n 3"], s: Silhouettes, step: int, size: float
         seen &= depth < _nearest_depth(column, row, depth, seen, points.shape[0], width) + 2 * size
         samples.append(torch.where(seen[:, None], color, torch.nan))
     median = torch.stack(samples).nanmedian(0).values
-    return torch.where(median.isnan(), 0.5, median)
+    return median, ~median[:, 0].isnan()
 
 
 def _nearest_depth(

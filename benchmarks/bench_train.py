@@ -1,0 +1,94 @@
+"""PSNR on unseen views against seconds of training.
+
+    python -m benchmarks.bench_train DATA_PATH CLASS --name train_dog_400 [--preset fast] [--iterations N] [--size 400]
+
+DATA_PATH/CLASS is a MAD-Sim folder with DATA_PATH/CLASS_test_poses.json beside it (true world_from_camera in Blender
+axes by "good/name"): the good test pictures are the unseen views. Or a NeRF-synthetic folder: its test split is.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.results_file import save_result
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.data import View, load_blender_views, read_images
+from gaussian_splatting.schedule import TrainConfig
+from gaussian_splatting.train import train_gaussians
+from PAD_utils.job import choose_device
+from PAD_utils.mad import load_class
+
+
+def main() -> None:
+    arguments = parse()
+    device = choose_device(arguments.device)
+    began = time.perf_counter()
+    views = training_views(arguments.data_path, arguments.classname, arguments.size)
+    reading = time.perf_counter() - began
+    unseen = unseen_views(arguments.data_path, arguments.classname, views)
+    make = TrainConfig.paper if arguments.preset == "paper" else TrainConfig.fast
+    config = make(sh_degree=arguments.sh_degree)
+    if arguments.iterations:
+        config = make(arguments.iterations, sh_degree=arguments.sh_degree)
+    result = train_gaussians(views, config, device=device, seed=arguments.seed, evaluate_views=unseen)
+    last = result.history[-1]
+    figures = {
+        "class": arguments.classname,
+        "width": views[0].camera.width,
+        "training_views": len(views),
+        "unseen_views": len(unseen),
+        "preset": arguments.preset,
+        "sh_degree": arguments.sh_degree,
+        "iterations": config.iterations,
+        "seconds_reading": reading,
+        "seconds_training": result.seconds,
+        "psnr_training_views": result.psnr,
+        "psnr_unseen": last["psnr"],
+        "gaussians": last["gaussians"],
+        "curve": result.history,
+    }
+    path = save_result(arguments.name, device, figures)
+    print(f"{last['psnr']:.2f} dB unseen, {last['gaussians']} Gaussians, {result.seconds:.1f} s; written to {path}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_path", type=Path)
+    parser.add_argument("classname")
+    parser.add_argument("--name", required=True, help="of the JSON file in benchmarks/results")
+    parser.add_argument("--size", type=int, help="resolution: 1, 2, 4, 8 a divisor, larger a width in pixels")
+    parser.add_argument("--preset", choices=("fast", "paper"), default="fast")
+    parser.add_argument("--iterations", type=int, help="the preset's own if left out")
+    parser.add_argument("--sh_degree", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="the first GPU, or the CPU, if left out")
+    return parser.parse_args()
+
+
+def training_views(data_path: Path, classname: str, size: int | None) -> list[View]:
+    return load_class(data_path, classname, size).gallery
+
+
+def unseen_views(data_path: Path, classname: str, like: list[View]) -> list[View]:
+    """The good test pictures at their true poses, in the size of the training views."""
+    camera = like[0].camera
+    if (data_path / classname / "transforms_test.json").exists():
+        return load_blender_views(data_path / classname, "transforms_test.json", camera.width)
+    poses: dict[str, Any] = json.loads((data_path / f"{classname}_test_poses.json").read_text())
+    good = {key: pose for key, pose in poses.items() if key.startswith("good/")}
+    files = [data_path / classname / "test" / f"{key}.png" for key in good]
+    images = read_images(files, camera.width)
+    views = []
+    for (key, pose), image in zip(good.items(), images, strict=True):
+        matrix = torch.tensor(pose, dtype=torch.float64)
+        placed = Camera.from_blender(matrix, camera.camera_angle_x_rad, camera.width, camera.height, key)
+        views.append(View(key, placed, image))
+    return views
+
+
+if __name__ == "__main__":
+    main()
