@@ -1,9 +1,34 @@
 """`rasterize` and `photometric_loss`: what users call. The device of the tensors picks the kernels."""
 
+import warnings
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 
+from diff_gaussian_rasterization import library  # noqa: F401 (registers the operations)
 from diff_gaussian_rasterization.checks import check_gaussians, check_views, expect, expect_floating
+from diff_gaussian_rasterization.cpu_library import cpu_library
 from diff_gaussian_rasterization.reference import Rasterized, photometric_loss_reference, rasterize_reference
+from diff_gaussian_rasterization.scene import Scene
+
+_KERNELS = torch.ops.diff_gaussian_rasterization
+
+
+@lru_cache(maxsize=1)
+def _warn_of_reference() -> None:
+    warnings.warn(
+        "diff_gaussian_rasterization: the compiled CPU kernels are missing, so a plain-torch reference runs that is some "
+        "200 times slower. Install a C++17 compiler (Debian: apt install g++), then reinstall this package.",
+        stacklevel=3,
+    )
+
+
+def _must_use_reference(tensor: Tensor) -> bool:
+    if tensor.is_cuda or cpu_library() is not None:
+        return False
+    _warn_of_reference()
+    return True
 
 
 def rasterize(
@@ -35,19 +60,23 @@ def rasterize(
     expect("background", background, (3,), means)
     if screen_offsets is not None:
         expect("screen_offsets", screen_offsets, (cam_from_world.shape[0], means.shape[0], 2), means)
-    return rasterize_reference(
-        means,
-        scales,
-        quats,
-        opacities,
-        colors,
-        cam_from_world,
-        intrinsics,
+    scene = Scene(
+        means.contiguous(),
+        scales.contiguous(),
+        quats.contiguous(),
+        opacities.contiguous(),
+        colors.contiguous(),
+        cam_from_world.contiguous(),
+        intrinsics.contiguous(),
         width,
         height,
-        background,
-        screen_offsets,
+        background.contiguous(),
+        None if screen_offsets is None else screen_offsets.contiguous(),
     )
+    if _must_use_reference(means):
+        return rasterize_reference(*scene)
+    image, alpha, depth, radii, _ = _KERNELS.rasterize_forward(*scene)
+    return Rasterized(image, alpha, depth, radii)
 
 
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float = 0.2) -> Tensor:

@@ -1,0 +1,122 @@
+// From splats to one list per tile, nearest splat first, ties by index.
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "parallel.h"
+#include "scene.h"
+
+namespace gs {
+namespace {
+
+// The drawn Gaussians of one view sorted by depth. Depths are positive, so their bits sort like their values.
+void sort_by_depth(const Splat<float>* splats, std::vector<int32_t>& order) {
+    constexpr int DIGIT_BITS = 11, DIGITS = 3, SIZE = 1 << DIGIT_BITS;
+    struct Item {
+        uint32_t key;
+        int32_t index;
+    };
+    const size_t count = order.size();
+    std::vector<Item> items(count), sorted(count);
+    std::vector<uint32_t> histogram(DIGITS * SIZE, 0);
+    for (size_t k = 0; k < count; ++k) {
+        uint32_t key;
+        std::memcpy(&key, &splats[order[k]].projection.depth, sizeof key);
+        items[k] = {key, order[k]};
+        for (int d = 0; d < DIGITS; ++d) ++histogram[d * SIZE + ((key >> (d * DIGIT_BITS)) & (SIZE - 1))];
+    }
+    for (int d = 0; d < DIGITS; ++d) {
+        uint32_t* bucket = histogram.data() + d * SIZE;
+        const int shift = d * DIGIT_BITS;
+        if (count && bucket[(items[0].key >> shift) & (SIZE - 1)] == count) continue;  // this digit is the same for all
+        uint32_t begin = 0;
+        for (int value = 0; value < SIZE; ++value) {
+            const uint32_t size = bucket[value];
+            bucket[value] = begin;
+            begin += size;
+        }
+        for (const Item& item : items) sorted[bucket[(item.key >> shift) & (SIZE - 1)]++] = item;
+        items.swap(sorted);
+    }
+    for (size_t k = 0; k < count; ++k) order[k] = items[k].index;
+}
+
+void sort_by_depth(const Splat<double>* splats, std::vector<int32_t>& order) {
+    std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) {
+        return splats[i].projection.depth < splats[j].projection.depth;
+    });
+}
+
+// Calls visit(tile, k) for the tiles of the k-th splat in order, in the order in which project counted them.
+template <typename T, typename Visit>
+void walk(const Splat<T>& splat, const Views<T>& views, Visit visit) {
+    const int tiles_x = views.tiles_x();
+    int64_t k = 0;
+    for_each_tile_row(splat.projection, views.width, views.height, [&](int row, int first, int last) {
+        for (int column = first; column <= last; ++column) visit(row * tiles_x + column, k++);
+    });
+}
+
+// One view: tile_begin (tiles + 1, from `base` on) and entries. Each part of the depth order counts for itself, so that
+// every part knows where in each tile's list it writes.
+template <typename T>
+void bin_view(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* slot_begin, int64_t first_slot,
+              int64_t* tile_begin, Entry* entries) {
+    std::vector<int32_t> order;
+    order.reserve(count);
+    for (int64_t i = 0; i < count; ++i)
+        if (slot_begin[i + 1] > slot_begin[i]) order.push_back(int32_t(i));
+    sort_by_depth(splats, order);
+
+    const int64_t drawn = int64_t(order.size()), tiles = views.tiles();
+    const int parts = thread_count();
+    std::vector<int64_t> next(parts * tiles, 0);
+#pragma omp parallel for schedule(static, 1)
+    for (int part = 0; part < parts; ++part)
+        for (int64_t k = drawn * part / parts; k < drawn * (part + 1) / parts; ++k)
+            walk(splats[order[k]], views, [&](int tile, int64_t) { ++next[part * tiles + tile]; });
+    int64_t begin = first_slot;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+        tile_begin[tile] = begin;
+        for (int part = 0; part < parts; ++part) {
+            const int64_t size = next[part * tiles + tile];
+            next[part * tiles + tile] = begin;
+            begin += size;
+        }
+    }
+#pragma omp parallel for schedule(static, 1)
+    for (int part = 0; part < parts; ++part)
+        for (int64_t k = drawn * part / parts; k < drawn * (part + 1) / parts; ++k) {
+            const int32_t i = order[k];
+            walk(splats[i], views, [&](int tile, int64_t nth) {
+                entries[next[part * tiles + tile]++] = {i, int32_t(slot_begin[i] + nth)};
+            });
+        }
+}
+
+template <typename T>
+void bin_all(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* slot_begin, int64_t* tile_begin,
+             Entry* entries) {
+    const int64_t tiles = views.tiles();
+    const bool whole_views = views.count >= thread_count();  // else the threads share each view
+#pragma omp parallel for schedule(dynamic, 1) if (whole_views)
+    for (int64_t view = 0; view < views.count; ++view)
+        bin_view(views, count, splats + view * count, slot_begin + view * count, slot_begin[view * count],
+                 tile_begin + view * tiles, entries);
+    tile_begin[views.count * tiles] = slot_begin[views.count * count];
+}
+
+}  // namespace
+}  // namespace gs
+
+#define GS_BIN(T, SUFFIX)                                                                                              \
+    GS_EXPORT void gs_bin_##SUFFIX(int64_t count, int64_t view_count, int64_t width, int64_t height,                           \
+                                   const gs::Splat<T>* splats, const int64_t* slot_begin, int64_t* tile_begin,         \
+                                   gs::Entry* entries) {                                                               \
+        const gs::Views<T> views = {view_count, nullptr, nullptr, nullptr, int(width), int(height)};                             \
+        gs::bin_all(views, count, splats, slot_begin, tile_begin, entries);                                            \
+    }
+
+GS_BIN(float, f32)
+GS_BIN(double, f64)

@@ -1,0 +1,70 @@
+// The pixels of one tile as SIMD vectors. A vector holds part of a row, a row or several rows, as wide as the machine is.
+#pragma once
+
+#include "scene.h"
+#include "simd.h"
+
+namespace gs {
+
+template <typename T>
+struct TileLanes {
+    static constexpr int COUNT = LANES<T>;
+    static constexpr int VECTORS = TILE_PIXELS / COUNT;
+    static constexpr int COLUMNS = COUNT < TILE ? TILE / COUNT : 1;  // vectors side by side; they repeat row after row
+};
+
+template <typename T>
+using TileVectors = Simd<T>[TileLanes<T>::VECTORS];
+template <typename T>
+using TileMasks = SimdMask<T>[TileLanes<T>::VECTORS];
+
+// Where a tile lies: the centres of its pixels (px), and which of them are inside of the picture.
+template <typename T>
+struct TilePixels {
+    TileVectors<T> x, y;
+    TileMasks<T> inside;
+    int left, top, columns, rows;  // the part inside of the picture
+
+    TilePixels(int tile, const Views<T>& views) {
+        left = tile % views.tiles_x() * TILE;
+        top = tile / views.tiles_x() * TILE;
+        columns = min_of(TILE, views.width - left);
+        rows = min_of(TILE, views.height - top);
+        for (int p = 0; p < TILE_PIXELS; ++p) {
+            const int v = p / LANES<T>, lane = p % LANES<T>;
+            x[v][lane] = T(left + p % TILE) + T(0.5);
+            y[v][lane] = T(top + p / TILE) + T(0.5);
+            inside[v][lane] = p % TILE < columns && p / TILE < rows ? -1 : 0;
+        }
+    }
+};
+
+// The powers of one splat at all pixels of a tile.
+template <typename T>
+struct TilePowers {
+    TileVectors<T> power;
+    uint32_t reached;  // bit v: some lane of vector v is at or above the splat's power_min
+
+    TilePowers(const Splat<T>& s, const TilePixels<T>& pixels, uint32_t live) {
+        using L = TileLanes<T>;
+        const Projection<T>& p = s.projection;
+        Simd<T> by_x[L::COLUMNS], by_xx[L::COLUMNS];
+        for (int column = 0; column < L::COLUMNS; ++column) {
+            const Simd<T> dx = pixels.x[column] - p.mean.x;
+            by_x[column] = dx * -p.b;
+            by_xx[column] = dx * dx * (T(-0.5) * p.a);
+        }
+        const Simd<T> by_yy = splat<T>(T(-0.5) * p.c), threshold = splat<T>(s.power_min);
+        reached = 0;
+#pragma GCC unroll 16
+        for (int v = 0; v < L::VECTORS; ++v) {
+            const int column = v % L::COLUMNS;
+            const Simd<T> dy = pixels.y[v] - p.mean.y;
+            power[v] = dy * (dy * by_yy + by_x[column]) + by_xx[column];
+            reached |= uint32_t(any_lane(power[v] >= threshold)) << v;
+        }
+        reached &= live;
+    }
+};
+
+}  // namespace gs
