@@ -48,16 +48,16 @@ def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: 
     offsets = torch.rand(views, count, 2) - 0.5
     leaves = [t.clone().requires_grad_() for t in (*scene, background, offsets)]
     expected = rasterize_reference(*leaves[:7], width, height, leaves[7], leaves[8])
-    got = cuda.rasterize_forward(*scene, width, height, background, offsets)
+    got = cuda.forward(*scene, width, height, background, offsets)
     torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(1 - got.remaining, expected.alpha, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got.alpha, expected.alpha, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got.depth, expected.depth, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.radii, expected.radii)
 
     outer = [torch.randn_like(t) for t in (expected.image, expected.alpha, expected.depth)]
     wanted = torch.autograd.grad(list(expected[:3]), leaves, outer)
-    means, scales, quats, _, colors, poses, intrinsics = scene
-    gradients = cuda.rasterize_backward(means, scales, quats, colors, poses, intrinsics, got, *outer)
+    kept = (got.image, got.depth, got.radii, got.splats, got.lists, got.pixels)
+    gradients = cuda.backward(*outer, *scene, width, height, background, offsets, *kept)
     for name, value, truth in zip(gradients._fields, gradients, wanted, strict=True):
         assert (value - truth).norm() <= 1e-4 * truth.norm(), name
 
@@ -66,8 +66,8 @@ def test_a_list_longer_than_shared_memory_is_sorted_where_it_lies() -> None:
     scene = make_scene(2500, 0, 1, 16, 16)
     scene[3] = scene[3] * 0.05 + 0.01  # faint, so that far splats still show
     background = torch.ones(3)
-    got = cuda.rasterize_forward(*scene, 16, 16, background, None)
-    assert got.entries.numel() > 2048
+    got = cuda.forward(*scene, 16, 16, background, None)
+    assert got.lists.numel() > 2048
     expected = rasterize_reference(*scene, 16, 16, background)
     torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
 
@@ -75,8 +75,8 @@ def test_a_list_longer_than_shared_memory_is_sorted_where_it_lies() -> None:
 def test_nothing_to_draw_gives_the_background() -> None:
     scene = make_scene(5, 1, 1, 20, 20)
     scene[5][:, 2, 3] = -3.0
-    got = cuda.rasterize_forward(*scene, 20, 20, torch.tensor([0.1, 0.2, 0.3]), None)
-    assert got.entries.numel() == 0 and not got.radii.any()
+    got = cuda.forward(*scene, 20, 20, torch.tensor([0.1, 0.2, 0.3]), None)
+    assert not got.radii.any()
     torch.testing.assert_close(got.image[0, :, 7, 7], torch.tensor([0.1, 0.2, 0.3]))
 
 

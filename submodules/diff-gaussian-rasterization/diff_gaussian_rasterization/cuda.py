@@ -17,10 +17,12 @@ PARTS = 8
 BLEND_WARPS = 4
 MAX_SPLATS = 1 << (32 - PARTS)
 _MAX_ENTRIES = 2**31 - 1
+_HEADER = 4  # int32 words before the lists: the flag, and the number of entries as int64 from the third on
 
 LOSS_SIDE = 32  # px; csrc/cuda/loss.cu
 LOSS_THREADS = 384
-_WIDE, _MID = LOSS_SIDE + 4 * SSIM_RADIUS, LOSS_SIDE + 2 * SSIM_RADIUS
+LOSS_HALO = 2 * SSIM_RADIUS  # px around a block that its gradient depends on
+_WIDE, _MID = LOSS_SIDE + 2 * LOSS_HALO, LOSS_SIDE + LOSS_HALO
 LOSS_SHARED_BYTES = 4 * (2 * _WIDE * (_WIDE + 1) + 4 * _WIDE * (_MID + 1))
 
 
@@ -52,83 +54,20 @@ class Grid(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """Pictures, and what the backward pass needs: splats (B, N, 12), remaining (B, H, W) = transmittance at the end,
-    the tile lists `entries` (E,) with starts and ends (B * tiles,), and the overflow flag, which is zero."""
+    """image (B, 3, H, W), alpha (B, H, W), depth (B, H, W), radii (B, N) int32, and what the backward pass needs, whose
+    layout is the backend's own affair: per splat, per tile, per pixel."""
 
     image: Tensor
-    remaining: Tensor
+    alpha: Tensor
     depth: Tensor
     radii: Tensor
     splats: Tensor
-    starts: Tensor
-    ends: Tensor
-    entries: Tensor
-    flag: Tensor
-
-
-def _coefficients(colors: Tensor) -> int:
-    return 0 if colors.ndim == 2 else colors.shape[1]
-
-
-def rasterize_forward(
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    cam_from_world: Tensor,
-    intrinsics: Tensor,
-    width: int,
-    height: int,
-    background: Tensor,
-    screen_offsets: Tensor | None,
-) -> Forward:
-    """Draws the Gaussians from every camera. Waits for the GPU once, to learn how long the tile lists are.
-
-    Raises ValueError for more Gaussians, or a batch with more tile entries, than the lists can number."""
-    device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
-    if n >= MAX_SPLATS:
-        raise ValueError(f"the GPU rasterizer draws fewer than {MAX_SPLATS} Gaussians, got {n}")
-    ints = torch.zeros(2 * views * grid.tiles + 4, dtype=torch.int32, device=device)
-    counts, ends, flag = ints[4 : 4 + views * grid.tiles], ints[4 + views * grid.tiles :], ints[2:3]
-    starts = torch.empty(views * grid.tiles, dtype=torch.int32, device=device)
-    total = ints[:2].view(torch.int64)
-    splats = torch.empty(views, n, SPLAT_FLOATS, device=device)
-    radii = torch.empty(views, n, dtype=torch.int32, device=device)
-    cloud = (means, scales, quats, opacities, colors)
-    launch(
-        device, "project_splats", (blocks(n, 128), views, 1), 128,
-        None, n, n, 0, _coefficients(colors), *cloud, cam_from_world, intrinsics, None, None,
-        width, height, grid.tiles_x, grid.tiles_y, screen_offsets, splats, radii, counts, flag,
-    )  # fmt: skip
-    launch(
-        device, "allocate_tiles", (blocks(views * grid.tiles, 256), 1, 1), 256,
-        views * grid.tiles, _MAX_ENTRIES, counts, starts, ends, total, flag,
-    )  # fmt: skip
-    entry_count = int(total.item())
-    if entry_count > _MAX_ENTRIES:
-        raise ValueError(f"{entry_count} tile entries are too many for one call: draw fewer than {views} views at once")
-    keys = torch.empty(entry_count, dtype=torch.int64, device=device)
-    entries = torch.empty(entry_count, dtype=torch.int32, device=device)
-    if entry_count:
-        launch(
-            device, "scatter_splats", (blocks(n, 128), views, 1), 128,
-            None, n, n, grid.tiles_x, grid.tiles_y, entry_count, splats, radii, ends, keys, flag,
-        )  # fmt: skip
-        launch(device, "sort_tiles", (views * grid.tiles, 1, 1), 256, starts, ends, keys, entries, flag)
-    image = torch.empty(views, 3, height, width, device=device)
-    remaining = torch.empty(views, height, width, device=device)
-    depth = torch.empty(views, height, width, device=device)
-    launch(
-        device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
-        grid.tiles_x, grid.tiles, n, width, height, starts, ends, entries, splats, background,
-        image, remaining, depth, flag,
-    )  # fmt: skip
-    return Forward(image, remaining, depth, radii, splats, starts, ends, entries, flag)
+    lists: Tensor
+    pixels: Tensor
 
 
 class Gradients(NamedTuple):
-    """The gradient of every tensor that `rasterize` takes, under its name."""
+    """The gradient of the loss in each input of `forward`, by its name."""
 
     means: Tensor
     scales: Tensor
@@ -141,46 +80,123 @@ class Gradients(NamedTuple):
     screen_offsets: Tensor
 
 
-def rasterize_backward(
+class _Lists:
+    """Views into `Forward.lists` (int32): a flag that stays 0, starts and ends of all tiles, then the entries."""
+
+    def __init__(self, buffer: Tensor, tiles: int) -> None:
+        self.buffer, self.flag = buffer, buffer[:1]
+        self.starts, self.ends = buffer[_HEADER : _HEADER + tiles], buffer[_HEADER + tiles : _HEADER + 2 * tiles]
+        self.entries = buffer[_HEADER + 2 * tiles :]
+
+
+def _coefficients(colors: Tensor) -> int:
+    return 0 if colors.ndim == 2 else colors.shape[1]
+
+
+def forward(
     means: Tensor,
     scales: Tensor,
     quats: Tensor,
+    opacities: Tensor,
     colors: Tensor,
     cam_from_world: Tensor,
     intrinsics: Tensor,
-    forward: Forward,
-    v_image: Tensor,
-    v_alpha: Tensor,
-    v_depth: Tensor,
-) -> Gradients:
-    """The gradients of a loss from those of image (B, 3, H, W), alpha and depth (B, H, W)."""
-    device, n, views = means.device, means.shape[0], cam_from_world.shape[0]
-    height, width = forward.image.shape[-2:]
-    grid = Grid(width, height)
-    v_image, v_depth, v_remaining = v_image.contiguous(), v_depth.contiguous(), (-v_alpha).contiguous()
-    sums = torch.zeros(views, n, SPLAT_FLOATS, device=device)
-    if forward.entries.numel():
+    width: int,
+    height: int,
+    background: Tensor,
+    screen_offsets: Tensor | None,
+) -> Forward:
+    """Draws the Gaussians; arguments as in `ops.rasterize`, already checked. Waits for the GPU once, to learn how long
+    the tile lists are. Raises ValueError for more Gaussians, or more tile entries, than can be numbered."""
+    device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
+    if n >= MAX_SPLATS:
+        raise ValueError(f"means: the GPU rasterizer draws fewer than {MAX_SPLATS} Gaussians, got {n}")
+    splats, radii = means.new_empty(views, n, SPLAT_FLOATS), torch.empty(views, n, dtype=torch.int32, device=device)
+    cloud = (means, scales, quats, opacities, colors)
+    tiles = views * grid.tiles
+    head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=device)
+    starts, ends = head[_HEADER : _HEADER + tiles], head[_HEADER + tiles :]
+    counts = torch.zeros(tiles, dtype=torch.int32, device=device)
+    total, flag = head[2:4].view(torch.int64), head[:1]
+    launch(
+        device, "project_splats", (blocks(n, 128), views, 1), 128,
+        None, n, n, 0, _coefficients(colors), *cloud, cam_from_world, intrinsics, None, None,
+        width, height, grid.tiles_x, grid.tiles_y, screen_offsets, splats, radii, counts, flag,
+    )  # fmt: skip
+    launch(
+        device, "allocate_tiles", (blocks(tiles, 256), 1, 1), 256,
+        tiles, _MAX_ENTRIES, counts, starts, ends, total, flag,
+    )  # fmt: skip
+    entry_count = int(total.item())
+    if entry_count > _MAX_ENTRIES:
+        raise ValueError(f"scales: the splats cover {entry_count} tiles in all, too many; draw fewer views at once")
+    lists = _Lists(torch.cat((head, head.new_empty(entry_count))), tiles)
+    keys = torch.empty(entry_count, dtype=torch.int64, device=device)
+    if entry_count:
         launch(
-            device, "blend_backward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
-            grid.tiles_x, grid.tiles, n, width, height, forward.starts, forward.ends, forward.entries, forward.splats,
-            forward.image, forward.remaining, forward.depth, v_image, v_remaining, v_depth, sums, forward.flag,
+            device, "scatter_splats", (blocks(n, 128), views, 1), 128,
+            None, n, n, grid.tiles_x, grid.tiles_y, entry_count, splats, radii, lists.ends, keys, lists.flag,
         )  # fmt: skip
+        launch(device, "sort_tiles", (tiles, 1, 1), 256, lists.starts, lists.ends, keys, lists.entries, lists.flag)
+    image, remaining, depth = (means.new_empty(views, *c, height, width) for c in ((3,), (), ()))
+    launch(
+        device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
+        grid.tiles_x, grid.tiles, n, width, height, lists.starts, lists.ends, lists.entries, splats, background,
+        image, remaining, depth, lists.flag,
+    )  # fmt: skip
+    return Forward(image, 1 - remaining, depth, radii, splats, lists.buffer, remaining)
+
+
+def backward(
+    v_image: Tensor | None,
+    v_alpha: Tensor | None,
+    v_depth: Tensor | None,
+    means: Tensor,
+    scales: Tensor,
+    quats: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    cam_from_world: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
+    background: Tensor,
+    screen_offsets: Tensor | None,
+    image: Tensor,
+    depth: Tensor,
+    radii: Tensor,
+    splats: Tensor,
+    lists: Tensor,
+    pixels: Tensor,
+) -> Gradients:
+    """The backward pass: gradients in the outputs (None: zero), the inputs, then what `forward` returned and kept."""
+    device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
+    kept = _Lists(lists, views * grid.tiles)
+    v_image = torch.zeros_like(image) if v_image is None else v_image.contiguous()
+    v_depth = None if v_depth is None else v_depth.contiguous()
+    v_remaining = None if v_alpha is None else (-v_alpha).contiguous()
+    sums = means.new_zeros(views, n, SPLAT_FLOATS)
+    launch(
+        device, "blend_backward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
+        grid.tiles_x, grid.tiles, n, width, height, kept.starts, kept.ends, kept.entries, splats,
+        image, pixels, depth, v_image, v_remaining, v_depth, sums, kept.flag,
+    )  # fmt: skip
     out = Gradients(
         means=torch.zeros_like(means),
         scales=torch.zeros_like(scales),
         quats=torch.zeros_like(quats),
-        opacities=means.new_zeros(n),
+        opacities=torch.zeros_like(opacities),
         colors=torch.zeros_like(colors),
         cam_from_world=torch.zeros_like(cam_from_world),
         intrinsics=torch.zeros_like(intrinsics),
-        background=(v_image * forward.remaining[:, None]).sum((0, 2, 3)),
+        background=(v_image * pixels[:, None]).sum((0, 2, 3)),
         screen_offsets=means.new_zeros(views, n, 2),
     )
     launch(
         device, "backward_splats", (blocks(n, 128), views, 1), 128,
-        n, _coefficients(colors), means, scales, quats, colors, cam_from_world, intrinsics, width, height,
-        forward.splats, forward.radii, sums, out.means, out.scales, out.quats, out.opacities, out.colors,
-        out.cam_from_world, out.intrinsics, out.screen_offsets,
+        n, _coefficients(colors), means, scales, quats, colors, cam_from_world, intrinsics, width, height, splats,
+        radii, sums, out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics,
+        out.screen_offsets,
     )  # fmt: skip
     return out
 
