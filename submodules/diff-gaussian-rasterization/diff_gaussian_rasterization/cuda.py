@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diff_gaussian_rasterization.cuda_launch import blocks, launch
 from diff_gaussian_rasterization.reference import SSIM_RADIUS, ssim_window
+from diff_gaussian_rasterization.scene import Gradients
 
 TILE = 16  # px; csrc/cuda/device.h holds the same sizes
 SPLAT_FLOATS = 12
@@ -64,20 +65,6 @@ class Forward(NamedTuple):
     splats: Tensor
     lists: Tensor
     pixels: Tensor
-
-
-class Gradients(NamedTuple):
-    """The gradient of the loss in each input of `forward`, by its name."""
-
-    means: Tensor
-    scales: Tensor
-    quats: Tensor
-    opacities: Tensor
-    colors: Tensor
-    cam_from_world: Tensor
-    intrinsics: Tensor
-    background: Tensor
-    screen_offsets: Tensor
 
 
 class _Lists:
@@ -164,12 +151,11 @@ def backward(
     screen_offsets: Tensor | None,
     image: Tensor,
     depth: Tensor,
-    radii: Tensor,
     splats: Tensor,
     lists: Tensor,
     pixels: Tensor,
 ) -> Gradients:
-    """The backward pass: gradients in the outputs (None: zero), the inputs, then what `forward` returned and kept."""
+    """The backward pass: gradients in the outputs (None: zero), the inputs, then what `forward` drew and kept."""
     device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
     kept = _Lists(lists, views * grid.tiles)
     v_image = torch.zeros_like(image) if v_image is None else v_image.contiguous()
@@ -195,7 +181,7 @@ def backward(
     launch(
         device, "backward_splats", (blocks(n, 128), views, 1), 128,
         n, _coefficients(colors), means, scales, quats, colors, cam_from_world, intrinsics, width, height, splats,
-        radii, sums, out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics,
+        sums, out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics,
         out.screen_offsets,
     )  # fmt: skip
     return out

@@ -33,7 +33,10 @@ extern "C" __global__ void __launch_bounds__(128)
     const int place = slot * stride + i;
     const bool drawn = project(camera, mean, scale, load4(quats + 4 * i), opacity, &p);
     radii[place] = drawn ? int(ceilf(p.radius)) : 0;
-    if (!drawn) return;
+    if (!drawn) {
+        splats[place].opacity = 0;  // how backward_splats knows
+        return;
+    }
     const int floats = coefficients == 0 ? 3 : 3 * coefficients;
     const Vec3<float> color = color_of(coefficients, view_vector(camera, mean), colors + floats * i);
     splats[place] = {p.mean.x, p.mean.y, p.a,       p.b,         p.c,        opacity,
