@@ -1,4 +1,4 @@
-"""Builds the CPU kernels as plain shared libraries, one per instruction set, and ships csrc as data for the GPU's compiler.
+"""Builds the CPU kernels as plain libraries, one per instruction set, and ships csrc as data for the GPU's compiler.
 
 The libraries know nothing of torch or of Python: building them needs a C++17 compiler and nothing else, and one build
 serves every version of both. Without a compiler the installation succeeds and the plain-torch reference runs.

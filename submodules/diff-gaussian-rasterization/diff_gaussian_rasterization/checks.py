@@ -7,7 +7,7 @@ SH_COUNTS = (1, 4, 9, 16)  # coefficients per channel for degree 0 to 3
 
 
 def expect(name: str, value: object, shape: tuple[int | str, ...], like: Tensor) -> Tensor:
-    """`value` if it is a tensor of `shape` (letters match any size) with the dtype and device of `like`, else ValueError."""
+    """`value` if it is a tensor of `shape` (letters: any size) with the dtype and device of `like`, else ValueError."""
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: expected a tensor, got {type(value).__name__}")
     fits = value.ndim == len(shape) and all(

@@ -16,7 +16,7 @@ _MOST_ENTRIES = 2**31 - 1  # entries are numbered in 32 bits
 
 
 class Splats:
-    """One buffer for all splats of a batch: the splats (B, N, 16), then the running count of the tiles that they touch."""
+    """One buffer for all splats of a batch: the splats (B, N, 16), then the running count of the tiles they touch."""
 
     def __init__(self, views: int, count: int, dtype: torch.dtype, buffer: Tensor | None = None) -> None:
         size = views * count * _SPLAT * dtype.itemsize
@@ -41,7 +41,7 @@ class Lists:
 
 
 class Pixels:
-    """One buffer for what every pixel keeps, tile by tile: its transmittance at the end and the entry that stops it."""
+    """One buffer for what every pixel keeps, tile by tile: its transmittance at the end, the entry that stops it."""
 
     def __init__(self, tiles: int, dtype: torch.dtype, buffer: Tensor | None = None) -> None:
         size = tiles * TILE * TILE * dtype.itemsize
@@ -121,7 +121,8 @@ def backward(
         *(v if v is None else v.contiguous() for v in (v_image, v_alpha, v_depth)),
         *(slots, v_background),
     )
-    out = [torch.zeros_like(tensor) for tensor in scene[:7]]
+    inputs = (*scene[:5], scene.cam_from_world, scene.intrinsics)
+    out = [torch.zeros_like(tensor) for tensor in inputs]
     v_offsets = like.new_zeros((views, count, 2))
     call(
         "gs_project_backward",
@@ -130,3 +131,18 @@ def backward(
         *(scene.width, scene.height, splats.splats, splats.slot_begin, slots, *out, v_offsets),
     )
     return Gradients(*out, v_background.sum(0), v_offsets)
+
+
+def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    """(the loss, a scalar; its gradient in `image`, empty unless asked for), of `ops.photometric_loss`."""
+    views, _, height, width = image.shape
+    v_image = torch.empty_like(image) if with_gradient else image.new_empty(0)
+    as_bytes = target.dtype == torch.uint8
+    value = call(
+        "gs_photometric_loss",
+        image.dtype,
+        *(views, height, width, image, target if as_bytes else None, None if as_bytes else target),
+        *(float(ssim_weight), v_image if with_gradient else None),
+        result=ctypes.c_double,
+    )
+    return image.new_tensor(value), v_image

@@ -3,8 +3,9 @@
 import ctypes
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch  # loaded before the kernels, so that both share torch's OpenMP runtime and its number of threads
 from torch import Tensor
@@ -16,7 +17,7 @@ _ENVIRONMENT = "DIFF_GAUSSIAN_RASTERIZATION_CPU"  # baseline, v3, v4: for tests 
 Argument = Tensor | int | float | None
 
 
-@lru_cache(maxsize=1)
+@cache
 def cpu_library() -> ctypes.CDLL | None:
     """The library for this machine's instruction set; None if none was built, so that the reference must run."""
     wanted = os.environ.get(_ENVIRONMENT)
@@ -28,8 +29,8 @@ def cpu_library() -> ctypes.CDLL | None:
     return None
 
 
-@lru_cache(maxsize=None)
-def _function(name: str, result: type | None) -> Callable[..., int]:
+@cache
+def _function(name: str, result: type | None) -> Callable[..., Any]:
     library = cpu_library()
     assert library is not None, "callers look at cpu_library() first"
     function = getattr(library, name)
@@ -45,8 +46,8 @@ def _convert(value: Argument) -> object:
     return None if value is None else ctypes.c_int64(value)
 
 
-def call(name: str, dtype: torch.dtype, *args: Argument, result: type | None = None) -> int:
-    """Calls `name`_f32 or `name`_f64: tensors (contiguous, on the CPU) and None go as pointers, int as int64_t, float as
-    double."""
+def call(name: str, dtype: torch.dtype, *args: Argument, result: type | None = None) -> Any:
+    """Calls `name`_f32 or `name`_f64: tensors (contiguous, on the CPU) and None go as pointers, int as int64_t and float
+    as double."""
     suffix = {torch.float32: "f32", torch.float64: "f64"}[dtype]
     return _function(f"{name}_{suffix}", result)(*[_convert(arg) for arg in args])

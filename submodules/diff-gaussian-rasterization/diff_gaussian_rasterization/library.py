@@ -1,5 +1,5 @@
-"""The kernels as operations of torch: `rasterize_forward`, `rasterize_backward` and `photometric_loss` in
-torch.ops.diff_gaussian_rasterization, with shapes for tracing and with autograd. `ops` checks the arguments and calls them.
+"""The kernels as operations in torch.ops.diff_gaussian_rasterization: `rasterize_forward`, `rasterize_backward` and
+`photometric_loss`, with shapes for tracing and with autograd. `ops` checks the arguments and calls them.
 
 Forward keeps a list of tensors, `state`, for backward; what it holds is the backend's own affair.
 """
@@ -23,6 +23,9 @@ _LIBRARY.define(
     f"rasterize_backward({_SCENE}, Tensor[] state, Tensor? v_image, Tensor? v_alpha, Tensor? v_depth) -> "
     "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
+_LIBRARY.define(
+    "photometric_loss(Tensor image, Tensor target, float ssim_weight, bool with_gradient) -> (Tensor, Tensor)"
+)
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]
 
@@ -30,17 +33,15 @@ Outputs = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]
 @torch.library.impl(_LIBRARY, "rasterize_forward", "CPU")
 def _forward_cpu(*scene: Any) -> Outputs:
     out = cpu.forward(Scene(*scene))
-    return tuple(out)
+    return out.image, out.alpha, out.depth, out.radii, out.state
 
 
 @torch.library.impl(_LIBRARY, "rasterize_forward", "CUDA")
 def _forward_cuda(*scene: Any) -> Outputs:
     from diff_gaussian_rasterization import cuda
 
-    out = cuda.rasterize_forward(*scene)
-    # An operation may not return one tensor twice, so backward gets copies of what it reads of the picture.
-    state = [out.image.clone(), out.remaining, out.depth.clone(), out.radii.clone(), *out[4:]]
-    return out.image, 1 - out.remaining, out.depth, out.radii, state
+    out = cuda.forward(*scene)
+    return out.image, out.alpha, out.depth, out.radii, [out.splats, out.lists, out.pixels]
 
 
 @torch.library.impl(_LIBRARY, "rasterize_backward", "CPU")
@@ -52,12 +53,8 @@ def _backward_cpu(*args: Any) -> tuple[Tensor, ...]:
 def _backward_cuda(*args: Any) -> tuple[Tensor, ...]:
     from diff_gaussian_rasterization import cuda
 
-    scene, (state, *v_outputs) = Scene(*args[:_SCENE_SIZE]), args[_SCENE_SIZE:]
-    forward = cuda.Forward(*state)
-    shapes = (forward.image, forward.remaining, forward.depth)
-    v_outputs = [torch.zeros_like(shape) if v is None else v for v, shape in zip(v_outputs, shapes, strict=True)]
-    means, scales, quats, _, colors, cam_from_world, intrinsics = scene[:7]
-    return tuple(cuda.rasterize_backward(means, scales, quats, colors, cam_from_world, intrinsics, forward, *v_outputs))
+    scene, (state, *v_outputs) = args[:_SCENE_SIZE], args[_SCENE_SIZE:]
+    return tuple(cuda.backward(*v_outputs, *scene, *state))
 
 
 @torch.library.register_fake("diff_gaussian_rasterization::rasterize_forward", lib=_LIBRARY)
@@ -85,7 +82,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
     ctx.set_materialize_grads(False)  # an output that the loss does not read costs nothing
     ctx.mark_non_differentiable(output[3])
     ctx.size = scene.width, scene.height
-    ctx.save_for_backward(*scene[:7], scene.background, scene.screen_offsets, *output[4])
+    picture = (output[0], output[2], output[3]) if output[0].is_cuda else ()  # the GPU's kernels read it again
+    ctx.save_for_backward(*scene[:7], scene.background, scene.screen_offsets, *picture, *output[4])
 
 
 def _differentiate(
@@ -101,4 +99,36 @@ def _differentiate(
 
 torch.library.register_autograd(
     "diff_gaussian_rasterization::rasterize_forward", _differentiate, setup_context=_keep, lib=_LIBRARY
+)
+
+
+@torch.library.impl(_LIBRARY, "photometric_loss", "CPU")
+def _loss_cpu(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    return cpu.photometric_loss(image, target, ssim_weight, with_gradient)
+
+
+@torch.library.impl(_LIBRARY, "photometric_loss", "CUDA")
+def _loss_cuda(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    from diff_gaussian_rasterization import cuda
+
+    return cuda.photometric_loss_and_gradient(image, target, ssim_weight)
+
+
+@torch.library.register_fake("diff_gaussian_rasterization::photometric_loss", lib=_LIBRARY)
+def _loss_fake(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    return image.new_empty(()), torch.empty_like(image) if with_gradient or image.is_cuda else image.new_empty(0)
+
+
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1])
+
+
+def _scale_gradient(ctx: Any, v_loss: Tensor, _: object) -> tuple[Tensor, None, None, None]:
+    (v_image,) = ctx.saved_tensors
+    return v_loss * v_image, None, None, None
+
+
+torch.library.register_autograd(
+    "diff_gaussian_rasterization::photometric_loss", _scale_gradient, setup_context=_keep_gradient, lib=_LIBRARY
 )

@@ -18,8 +18,8 @@ _KERNELS = torch.ops.diff_gaussian_rasterization
 @lru_cache(maxsize=1)
 def _warn_of_reference() -> None:
     warnings.warn(
-        "diff_gaussian_rasterization: the compiled CPU kernels are missing, so a plain-torch reference runs that is some "
-        "200 times slower. Install a C++17 compiler (Debian: apt install g++), then reinstall this package.",
+        "diff_gaussian_rasterization: the compiled CPU kernels are missing, so a plain-torch reference runs that is "
+        "some 200 times slower. Install a C++17 compiler (Debian: apt install g++), then reinstall this package.",
         stacklevel=3,
     )
 
@@ -82,19 +82,23 @@ def rasterize(
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float = 0.2) -> Tensor:
     """The loss of 3DGS: (1 - w) mean |image - target| + w (1 - mean SSIM), a scalar, differentiable in `image`.
 
-    image (B, 3, H, W); target uint8 (B, H, W, 3), or of the image's type (B, 3, H, W) in [0, 1]; ssim_weight w in [0, 1].
-    SSIM takes an 11x11 Gaussian window of sigma 1.5 and zeros beyond the border. Raises ValueError naming what is wrong.
+    image (B, 3, H, W); target uint8 (B, H, W, 3), or of the image's type (B, 3, H, W) in [0, 1]; ssim_weight w in
+    [0, 1]. SSIM takes an 11x11 Gaussian window of sigma 1.5 and zeros beyond the border. Raises ValueError naming what
+    is wrong.
     """
     expect_floating("image", image)
     expect("image", image, ("B", 3, "H", "W"), image)
     check_target(image, target)
     if not 0 <= ssim_weight <= 1:
         raise ValueError(f"ssim_weight: expected a number from 0 to 1, got {ssim_weight}")
-    return photometric_loss_reference(image, target, ssim_weight)
+    if _must_use_reference(image):
+        return photometric_loss_reference(image, target, ssim_weight)
+    with_gradient = image.requires_grad and torch.is_grad_enabled()
+    return _KERNELS.photometric_loss(image.contiguous(), target.contiguous(), ssim_weight, with_gradient)[0]
 
 
 def check_target(image: Tensor, target: Tensor) -> None:
-    """Raises ValueError unless `target` is a picture for `image` (B, 3, H, W), as uint8 (B, H, W, 3) or like the image."""
+    """Raises ValueError unless `target` fits `image` (B, 3, H, W): uint8 (B, H, W, 3), or like the image."""
     batch, channels, height, width = image.shape
     if isinstance(target, Tensor) and not target.is_floating_point():
         expect("target", target, (batch, height, width, channels), image.new_empty(0).byte())

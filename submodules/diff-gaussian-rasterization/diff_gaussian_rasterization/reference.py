@@ -1,4 +1,4 @@
-"""What the kernels compute, in plain torch: the specification they are tested against, and the fallback without a compiler.
+"""What the kernels compute, in plain torch: their specification, and the fallback where no compiler was at hand.
 
 Differentiable by autograd, in any floating type, on any device. It calls no kernel. Shapes: N Gaussians, B views.
 """
@@ -36,9 +36,9 @@ class Rasterized(NamedTuple):
 
 
 class Splats(NamedTuple):
-    """The M Gaussians that one view draws, nearest first: index (M,) into the cloud, and what blending needs."""
+    """The M Gaussians that one view draws, nearest first: indices (M,) into the cloud, and what blending needs."""
 
-    index: Tensor
+    indices: Tensor
     mean: Tensor  # (M, 2) px
     conic: Tensor  # (M, 3): a, b, c of power = -(a dx^2 + c dy^2) / 2 - b dx dy
     extent: Tensor  # (M, 2) px, half sizes of the box outside of which alpha < ALPHA_MIN
@@ -71,7 +71,7 @@ def rasterize_reference(
             means, scales, quats, opacities, colors, cam_from_world[view], intrinsics[view], width, height, offsets
         )
         pictures.append(blend(splats, width, height, background, block))
-        radii[view, splats.index] = splats.radius.detach().to(torch.int32)
+        radii[view, splats.indices] = splats.radius.detach().to(torch.int32)
     picture = torch.stack(pictures) if pictures else means.new_zeros((0, 5, height, width))
     return Rasterized(picture[:, :3], picture[:, 3], picture[:, 4], radii)
 
@@ -88,7 +88,7 @@ def rotations_of(quats: Tensor) -> Tensor:
 
 
 def sh_basis(count: int, directions: Tensor) -> Tensor:
-    """The first `count` (1, 4, 9, 16) real spherical harmonics at unit directions (M, 3): (M, count), the order of 3DGS."""
+    """The first `count` (1, 4, 9, 16) real spherical harmonics at unit directions (M, 3): (M, count), as in 3DGS."""
     x, y, z = directions.unbind(-1)
     pi = math.pi
     basis = [torch.full_like(x, math.sqrt(1 / (4 * pi)))]
@@ -108,7 +108,7 @@ def sh_basis(count: int, directions: Tensor) -> Tensor:
 
 
 def colors_seen(colors: Tensor, means: Tensor, cam_from_world: Tensor) -> Tensor:
-    """Colours (N, 3) of (N, 3) precomputed colours or (N, K, 3) spherical harmonics seen from the camera's centre -R^T t."""
+    """(N, 3) from precomputed colours (N, 3) or spherical harmonics (N, K, 3) seen from the camera's centre -R^T t."""
     if colors.ndim == 2:
         return colors
     view = means + cam_from_world[:3, :3].T @ cam_from_world[:3, 3]
@@ -171,12 +171,11 @@ def blend(splats: Splats, width: int, height: int, background: Tensor, block: in
 
 
 def _blend_block(splats: Splats, left: int, top: int, right: int, bottom: int, background: Tensor) -> Tensor:
-    kind = {"dtype": splats.mean.dtype, "device": splats.mean.device}
-    low, high = torch.tensor((left, top), **kind), torch.tensor((right, bottom), **kind)
+    low, high = splats.mean.new_tensor((left, top)), splats.mean.new_tensor((right, bottom))
     touched = ((splats.mean + splats.extent >= low) & (splats.mean - splats.extent <= high)).all(-1)
-    ys, xs = torch.meshgrid(
-        torch.arange(top, bottom, **kind) + 0.5, torch.arange(left, right, **kind) + 0.5, indexing="ij"
-    )
+    x = torch.arange(left, right, dtype=low.dtype, device=low.device) + 0.5
+    y = torch.arange(top, bottom, dtype=low.dtype, device=low.device) + 0.5
+    ys, xs = torch.meshgrid(y, x, indexing="ij")
     dx = xs - splats.mean[touched, 0, None, None]
     dy = ys - splats.mean[touched, 1, None, None]
     a, b, c = (entry[:, None, None] for entry in splats.conic[touched].unbind(-1))
@@ -219,7 +218,7 @@ def ssim_map(image: Tensor, target: Tensor) -> Tensor:
 
 
 def target_as_image(target: Tensor, dtype: torch.dtype) -> Tensor:
-    """A target as (B, 3, H, W) in [0, 1]: uint8 (B, H, W, 3) is divided by 255, floating (B, 3, H, W) is taken as it is."""
+    """A target as (B, 3, H, W): uint8 (B, H, W, 3) is divided by 255, floating (B, 3, H, W) is taken as it is."""
     if target.dtype == torch.uint8:
         return target.permute(0, 3, 1, 2).to(dtype) / 255
     return target.to(dtype)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def csrc_dir() -> Path:
-    """The folder that holds `common/` and `cuda/`: inside the package when installed, beside it in an editable install."""
+    """The folder of `common/` and `cuda/`: inside the package when installed, beside it in an editable install."""
     package = Path(__file__).parent
     for folder in (package / "csrc", package.parent / "csrc"):
         if (folder / "common" / "constants.h").is_file():

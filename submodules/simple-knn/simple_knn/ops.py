@@ -17,4 +17,8 @@ def distCUDA2(points: Tensor) -> Tensor:  # noqa: N802 (the name other 3DGS code
         raise ValueError(f"points: expected a tensor of shape (N, 3), got {getattr(points, 'shape', type(points))}")
     if points.dtype != torch.float32:
         raise ValueError(f"points: expected dtype torch.float32, got {points.dtype}")
+    if points.is_cuda:
+        from simple_knn import cuda
+
+        return cuda.distances(points)
     return dist_reference(points)
