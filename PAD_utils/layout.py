@@ -73,6 +73,14 @@ def list_class(data_path: Path, classname: str) -> ClassFiles:
     return ClassFiles(classname, kind, root, angle, train, test)
 
 
+def class_names(data_path: Path) -> list[str]:
+    """The classes under `data_path`, in natural order. Raises UserError when there is none."""
+    names = _class_folders(data_path) if data_path.is_dir() else []
+    if not names:
+        raise UserError(f"{data_path} holds no class; give the folder that does with --data_path, or add --download")
+    return names
+
+
 def read_transforms(path: Path) -> tuple[float, dict[str, Float[Tensor, "4 4"]]]:
     """The horizontal field of view (rad) and the poses by `file_path`, world_from_camera in Blender axes.
 
@@ -128,9 +136,12 @@ def _find_root(data_path: Path, classname: str) -> Path:
         return data_path
     if not data_path.is_dir():
         raise UserError(f"{data_path} is no folder; give the folder that holds the classes with --data_path")
-    present = sorted((p.name for p in data_path.iterdir() if p.is_dir() and _has_transforms(p)), key=natural_key)
-    names = ", ".join(present) if present else "none"
+    names = ", ".join(_class_folders(data_path)) or "none"
     raise UserError(f"{root} does not exist: there is no class {classname} in {data_path} (classes there: {names})")
+
+
+def _class_folders(data_path: Path) -> list[str]:
+    return sorted((p.name for p in data_path.iterdir() if p.is_dir() and _has_transforms(p)), key=natural_key)
 
 
 def _has_transforms(folder: Path) -> bool:
