@@ -1,0 +1,165 @@
+"""On a GPU: the CUDA kernels against the CPU's, through the operations that users call."""
+
+import math
+
+import pytest
+import torch
+from diff_gaussian_rasterization import photometric_loss, rasterize
+
+from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState
+from gaussian_splatting.gaussians import Gaussians
+from tests.toy_scene import ball, views
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+FLIPPED_SHARE = 1e-4  # of the pixels: a splat at a threshold may be drawn by one device alone
+NAMES = ("means", "scales", "quats", "opacities", "colors", "cam_from_world", "intrinsics", "background", "offsets")
+
+
+def make_scene(count: int, coefficients: int, batch: int, width: int, height: int) -> list[torch.Tensor]:
+    """The tensors of `rasterize`, the picture's size left out, in the order of NAMES."""
+    g = torch.Generator().manual_seed(count + coefficients)
+    means = (torch.rand(count, 3, generator=g) - 0.5) * 1.6
+    scales = torch.exp(torch.rand(count, 3, generator=g) * 2 - 5)
+    quats = torch.randn(count, 4, generator=g)
+    colors = torch.randn(count, coefficients, 3, generator=g) * 0.5
+    if coefficients == 0:
+        colors = torch.rand(count, 3, generator=g)
+    poses = torch.eye(4).repeat(batch, 1, 1)
+    rotations = torch.linalg.qr(torch.randn(batch, 3, 3, generator=g))[0]
+    poses[:, :3, :3] = rotations * torch.linalg.det(rotations).sign()[:, None, None]
+    poses[:, :3, 3] = torch.tensor([0.1, -0.05, 3.0])
+    intrinsics = torch.tensor([[width * 1.3, width * 1.25, width / 2 + 1, height / 2 - 1]]).repeat(batch, 1)
+    offsets = torch.rand(batch, count, 2, generator=g) - 0.5
+    opacities = torch.rand(count, generator=g)
+    return [means, scales, quats, opacities, colors, poses, intrinsics, torch.tensor([1.0, 0.5, 0.2]), offsets]
+
+
+def draw(scene: list[torch.Tensor], width: int, height: int) -> tuple[torch.Tensor, ...]:
+    return tuple(rasterize(*scene[:7], width, height, *scene[7:]))
+
+
+@pytest.mark.parametrize(
+    "count, coefficients, batch, width, height",
+    [(3000, 1, 3, 160, 120), (2000, 16, 2, 128, 128), (1000, 0, 2, 90, 70), (1000, 4, 1, 64, 64), (1000, 9, 1, 64, 64)],
+)
+def test_rasterizer_agrees_with_the_cpu(count: int, coefficients: int, batch: int, width: int, height: int) -> None:
+    scene = make_scene(count, coefficients, batch, width, height)
+    results, gradients = [], []
+    for device in ("cpu", "cuda"):
+        leaves = [t.to(device).requires_grad_() for t in scene]
+        image, alpha, depth, radii = draw(leaves, width, height)
+        g = torch.Generator().manual_seed(7)
+        outer = [torch.randn(t.shape, generator=g).to(device) for t in (image, alpha, depth)]
+        gradients.append([v.cpu() for v in torch.autograd.grad([image, alpha, depth], leaves, outer)])
+        results.append([t.detach().cpu() for t in (image, alpha, depth, radii)])
+    for cpu, gpu in zip(results[0][:3], results[1][:3], strict=True):
+        assert ((cpu - gpu).abs() > 1e-4 * (1 + cpu.abs())).float().mean() <= FLIPPED_SHARE
+    assert (results[0][3] - results[1][3]).abs().max() <= 1
+    for name, cpu, gpu in zip(NAMES, gradients[0], gradients[1], strict=True):
+        assert (cpu - gpu).norm() <= 1e-3 * cpu.norm(), name
+        assert torch.nn.functional.cosine_similarity(cpu.flatten(), gpu.flatten(), dim=0) >= 0.9999, name
+
+
+def test_long_lists_agree_with_the_cpu() -> None:
+    scene = make_scene(6000, 0, 1, 24, 24)
+    scene[3] = scene[3] * 0.05 + 0.01
+    cpu = draw(scene, 24, 24)
+    gpu = draw([t.cuda() for t in scene], 24, 24)
+    torch.testing.assert_close(gpu[0].cpu(), cpu[0], atol=1e-4, rtol=1e-4)
+
+
+def test_it_runs_on_the_current_stream() -> None:
+    scene = [t.cuda() for t in make_scene(500, 1, 1, 64, 64)]
+    expected = draw(scene, 64, 64)[0]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        got = draw(scene, 64, 64)[0]
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_two_gpus_in_one_process() -> None:
+    scene = make_scene(500, 1, 1, 64, 64)
+    pictures = [draw([t.to(f"cuda:{i}") for t in scene], 64, 64)[0].cpu() for i in (1, 0)]
+    torch.testing.assert_close(pictures[0], pictures[1])
+
+
+def test_no_gaussians_and_nothing_in_view() -> None:
+    for count in (0, 20):
+        scene = [t.cuda() for t in make_scene(count, 1, 1, 32, 32)]
+        scene[5][:, 2, 3] = -3.0
+        leaf = scene[0].requires_grad_()
+        image = draw(scene, 32, 32)[0]
+        torch.testing.assert_close(image[0, :, 5, 5], scene[7])
+        assert not torch.autograd.grad(image.sum(), leaf)[0].any()
+
+
+@pytest.mark.parametrize("width, height", [(160, 120), (32, 32), (90, 20)])
+def test_loss_agrees_with_the_cpu(width: int, height: int) -> None:
+    image = torch.rand(2, 3, height, width)
+    target = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
+    values, gradients = [], []
+    for device in ("cpu", "cuda"):
+        leaf = image.to(device).requires_grad_()
+        value = photometric_loss(leaf, target.to(device), 0.2)
+        gradients.append(torch.autograd.grad(value, leaf)[0].cpu())
+        values.append(value.item())
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
+    assert (gradients[0] - gradients[1]).norm() <= 1e-4 * gradients[0].norm()
+
+
+def _start(sh_degree: int, device: str) -> TrainingState:
+    """The ball, disturbed, its Gaussians stretched: of round ones the rotation has no gradient."""
+    g = torch.Generator().manual_seed(1)
+    model = ball(150, sh_degree=sh_degree)
+    noise = {k: 0.1 * torch.randn(v.shape, generator=g) for k, v in model.as_dict().items()}
+    noise["log_scales"] *= 3
+    moved = Gaussians(**{k: v + noise[k] for k, v in model.as_dict().items()})
+    return TrainingState.start(moved.to(device))
+
+
+def _train(device: str, sh_degree: int, slots: int) -> tuple[float, TrainingState]:
+    from gaussian_splatting.engine_cuda import CudaEngine
+
+    engine = CpuEngine("cpu") if device == "cpu" else CudaEngine(device)
+    engine.set_views(views(count=6, size=64), 48, 48)
+    state = _start(sh_degree, device)
+    g = torch.Generator().manual_seed(2)
+    order = torch.randint(0, 6, (8, slots), generator=g)
+    names = ("means", "log_scales", "quats", "opacity_logits", "sh", "sh_rest")
+    rates = {name: torch.full((8,), 1e-3) for name in names}
+    return engine.run(state, order, rates, LossConfig()), state
+
+
+@pytest.mark.parametrize("sh_degree, slots", [(0, 1), (0, 3), (1, 1), (2, 2), (3, 1)])
+def test_engine_agrees_with_the_cpu_engine(sh_degree: int, slots: int) -> None:
+    (cpu_loss, cpu), (gpu_loss, gpu) = (_train(device, sh_degree, slots) for device in ("cpu", "cuda"))
+    assert gpu_loss == pytest.approx(cpu_loss, rel=1e-4)
+    assert gpu.adam_step == cpu.adam_step == 8
+    for name, value in cpu.params.items():
+        moved = value - _start(sh_degree, "cpu").params[name]
+        assert (gpu.params[name].cpu() - value).norm() <= 0.02 * moved.norm(), name
+    torch.testing.assert_close(gpu.grad2d_count.cpu(), cpu.grad2d_count)
+    torch.testing.assert_close(gpu.max_radius.cpu(), cpu.max_radius)
+    assert (gpu.grad2d_sum.cpu() - cpu.grad2d_sum).norm() <= 1e-3 * cpu.grad2d_sum.norm()
+
+
+def test_lists_that_overflow_grow_and_no_step_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gaussian_splatting.engine_cuda as engine_cuda
+
+    expected_loss, expected = _train("cuda", 0, 3)
+    monkeypatch.setattr(engine_cuda, "_ENTRIES_PER_SPLAT", 1)
+    loss, state = _train("cuda", 0, 3)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for name, value in expected.params.items():
+        torch.testing.assert_close(state.params[name], value, atol=2e-4, rtol=1e-3)
+
+
+def test_neighbour_distances_agree_with_the_cpu() -> None:
+    from simple_knn._C import distCUDA2
+
+    points = torch.rand(3000, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(distCUDA2(points.cuda()).cpu(), distCUDA2(points), atol=1e-9, rtol=1e-4)
+    assert math.isfinite(distCUDA2(points[:4].cuda()).sum().item())
