@@ -82,7 +82,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
     ctx.set_materialize_grads(False)  # an output that the loss does not read costs nothing
     ctx.mark_non_differentiable(output[3])
     ctx.size = scene.width, scene.height
-    picture = (output[0], output[2], output[3]) if output[0].is_cuda else ()  # the GPU's kernels read it again
+    picture = (output[0], output[2]) if output[0].is_cuda else ()  # the GPU's kernels read it again
     ctx.save_for_backward(*scene[:7], scene.background, scene.screen_offsets, *picture, *output[4])
 
 
