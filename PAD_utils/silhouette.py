@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gaussian_splatting.photometry import border_color
+
 WORKING_PX = 128  # pictures are averaged down to this many pixels on their longer side: enough for 16 radii
 RADII, ANGLES = 16, 64
 EXTENT = 2.4  # radius that a thumbnail covers, in rms radii: an ellipse of axes 5:1 still fits
@@ -47,16 +49,6 @@ def make_thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbn
     for chunk in chunks[1:]:
         result = result.cat(chunk)
     return result
-
-
-def border_color(small: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
-    """The median colour of the outermost pixels and their spread (a robust standard deviation): object in up to half
-    of the border does no harm."""
-    edges = [small[:, :, 0], small[:, :, -1], small[:, :, :, 0], small[:, :, :, -1]]
-    border = torch.cat(edges, dim=2)
-    color = border.median(dim=2).values
-    spread = 1.4826 * (border - color[:, :, None]).abs().amax(1).median(dim=1).values
-    return color, spread
 
 
 def _thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbnails:
