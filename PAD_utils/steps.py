@@ -16,6 +16,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose import PoseEstimate, Refiner
 from gaussian_splatting.pose_adam import AdamRefiner
+from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.render import render
 from gaussian_splatting.train import TrainConfig, train_gaussians
 from PAD_utils.anomaly import ScoreConfig, score_pairs
@@ -160,7 +161,7 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
 
 def make_refiner(job: Job) -> Refiner:
     """What --refiner asks for."""
-    return AdamRefiner(job.config.k)
+    return AdamRefiner(job.config.k) if job.config.refiner == "adam" else GaussNewtonRefiner()
 
 
 def score(job: Job, model: Model, samples: list[Sample], poses: Poses) -> Verdicts:
