@@ -28,7 +28,7 @@ class RunConfig:
 
     classname: str = _option("01Gorilla", "-c -classname --classname", "class to run, a folder of -data_path")
     data_path: Path = _option(
-        Path("MAD-Sim_3dgs"), "-data_path --data_path", "folder that holds the classes", type=Path
+        Path("MAD-Sim"), "-data_path --data_path", "folder that holds the classes", type=Path
     )
     prefix: str = _option("splatpose", "-p -prefix --prefix", "first part of the result folder's name")
     seed: int = _option(0, "-seed --seed", "seed of every random draw", type=int)

@@ -2,13 +2,12 @@
 
 import errno
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gaussian_splatting.files import replacing
 from PAD_utils.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -23,15 +22,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises UserError, naming `path`, when the disk is full or the place may not be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise _explained(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
