@@ -71,7 +71,7 @@ def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
     for key, name, note in _METRICS:
         value, reason = metrics.get(key), (metrics.get("undefined") or {}).get(key, "not measured")
         tiles.append(
-            {"name": name, "value": "–", "note": reason}
+            {"name": name, "value": "–", "unit": "", "note": reason}
             if value is None
             else {"name": name, "value": f"{100 * value:.2f}", "unit": "%", "note": note}
         )

@@ -110,4 +110,5 @@ def _viewpoint(pose: np.ndarray | None) -> str:
     x, y, z = (float(v) for v in pose[:3, 3])
     distance = math.hypot(x, y, z)
     elevation, azimuth = math.degrees(math.atan2(z, math.hypot(x, y))), math.degrees(math.atan2(y, x))
-    return f"Seen from {distance:.2f} units away, {elevation:.0f}° above the horizon, at azimuth {azimuth:.0f}°"
+    side = "above" if elevation >= 0 else "below"
+    return f"Seen from {distance:.2f} units away, {abs(elevation):.0f}° {side} the horizon, at azimuth {azimuth:.0f}°"

@@ -56,8 +56,8 @@ def curve_chart(curves: Sequence[tuple[str, str, str, dict]], x_label: str, y_la
     for css, name, figure, curve in curves:
         points = zip(_across(np.array(curve["x"]) / x_max), _up(np.array(curve["y"])), strict=True)
         lines.append(Line(css, name, figure, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)))
-    x_ticks = [(_across(t / x_max), f"{t:g}") for t in nice_ticks(0, x_max, 5)]
-    return Chart(x_label, y_label, x_ticks, [(_up(t), f"{t:g}") for t in nice_ticks(0, 1, 5)], lines)
+    x_ticks = [(_across(t / x_max), f"{t:g}") for t in nice_ticks(0.0, x_max, 5)]
+    return Chart(x_label, y_label, x_ticks, [(_up(t), f"{t:g}") for t in nice_ticks(0.0, 1.0, 5)], lines)
 
 
 def histogram_chart(groups: Sequence[tuple[str, str, ArrayLike]], threshold: float | None) -> Chart | None:
@@ -85,7 +85,7 @@ def histogram_chart(groups: Sequence[tuple[str, str, ArrayLike]], threshold: flo
         base += heights
     at = None if threshold is None else (_across(axis.share(threshold)), f"threshold {short(threshold)}")
     x_ticks = [(_across(axis.share(t)), short(t)) for t in axis.ticks()]
-    y_ticks = [(_up(t / tallest), f"{t:g}") for t in nice_ticks(0, tallest, 4) if t == int(t)]
+    y_ticks = [(_up(t / tallest), f"{t:g}") for t in nice_ticks(0.0, float(tallest), 4) if t == int(t)]
     x_label = "image score" + (" (logarithmic)" if axis.log else "")
     return Chart(x_label, "images", x_ticks, y_ticks, bars=bars, legend=[(c, n) for c, n, _ in groups], threshold=at)
 

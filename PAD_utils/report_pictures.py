@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 _EDGES = (800, 640, 512, 400, 320, 256, 192, 128, 96)  # longest sides to try, in pixels
-_SAMPLE = 12  # pictures that are encoded to foretell the size of all
+_SAMPLE = 6  # pictures that are encoded to foretell the size of all
 _JPEG_QUALITY = 84
 _BASE64 = 4 / 3
 _PALETTE = cv2.COLORMAP_INFERNO  # black at zero: the page adds it to the dimmed photograph as light
 _CONTOUR_TOLERANCE_PX = 0.6
+_LONGEST_PATH = 6000  # characters, so that 300 outlines stay below 2 MB
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def encode_all(sources: Sequence[Source], glaring: float | None, budget_bytes: i
     low, high = heat_scale([s.anomaly_map for s in sources if s.anomaly_map is not None], glaring)
 
     def encode(source: Source, edge: int) -> Encoded:
-        heat = None if source.anomaly_map is None else _jpeg(_shrunk(_heat(source.anomaly_map, low, high), edge))
+        heat = None if source.anomaly_map is None else _jpeg(_heat(source.anomaly_map, low, high, edge))
         rendering = None if source.rendering is None else _jpeg(_bgr(source.rendering, edge))
         return Encoded(_jpeg(_bgr(source.query, edge)), rendering, heat)
 
@@ -79,20 +80,40 @@ def heat_scale(maps: Sequence[Float[np.ndarray, "h w"]], glaring: float | None) 
 
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> str:
-    """The `d` of an SVG path around the marked pixels, in pixels of the mask; to be filled by the even-odd rule."""
-    doubled = np.pad(mask.astype(np.uint8), 1).repeat(2, axis=0).repeat(2, axis=1)  # so that one pixel has an area
+    """The `d` of an SVG path around the marked pixels, in pixels of the mask; to be filled by the even-odd rule.
+
+    A mask so speckled that its path would be long is coarsened until it is not.
+    """
+    marked, scale = np.ascontiguousarray(mask), 1
+    while (path := _path_around(marked, scale)) is None:
+        height, width = (n + n % 2 for n in marked.shape)
+        even = np.zeros((height, width), bool)
+        even[: marked.shape[0], : marked.shape[1]] = marked
+        marked, scale = np.asarray(even.reshape(height // 2, 2, width // 2, 2).any(axis=(1, 3))), 2 * scale
+    return path
+
+
+def _path_around(mask: np.ndarray, scale: int) -> str | None:
+    """The path around pixels that are `scale` wide, or None if it is longer than _LONGEST_PATH."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    marked = np.pad(mask[top : top + height, left : left + width].view(np.uint8), 1)
+    doubled = marked.repeat(2, axis=0).repeat(2, axis=1)  # so that one pixel has an area
     contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    parts = []
+    # Undo the padding and the doubling: the line runs a quarter of a pixel inside the border.
+    offset = np.array([left - 0.75, top - 0.75])
+    parts: list[str] = []
     for contour in contours:
         simple = cv2.approxPolyDP(contour, 2 * _CONTOUR_TOLERANCE_PX, closed=True)[:, 0]
         points = contour[:, 0] if len(simple) < 3 else simple
-        # Undo the padding of 2 and the doubling: the line runs a quarter of a pixel inside the border.
-        parts.append("M" + "L".join(f"{(x - 1.5) / 2:.4g} {(y - 1.5) / 2:.4g}" for x, y in points) + "Z")
+        places = ((points / 2 + offset) * scale).tolist()
+        parts.append("M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in places) + "Z")
+        if sum(map(len, parts)) > _LONGEST_PATH:
+            return None
     return "".join(parts)
 
 
-def _heat(scores: np.ndarray, low: float, high: float) -> np.ndarray:
-    grey = np.clip((scores - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+def _heat(scores: np.ndarray, low: float, high: float, edge: int) -> np.ndarray:
+    grey = np.clip((_shrunk(scores, edge) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     return cv2.applyColorMap(grey, _PALETTE)
 
 

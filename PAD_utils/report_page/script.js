@@ -148,6 +148,15 @@
     if (zoomed) frame.style.transformOrigin = `${at(event.clientX, box.x, box.width)} ${at(event.clientY, box.y, box.height)}`;
   });
 
+  let touched = null;
+  viewer.querySelector(".stage").addEventListener("touchstart", (event) => {
+    touched = event.touches.length === 1 && !frame.classList.contains("zoomed") ? event.touches[0].clientX : null;
+  }, { passive: true });
+  viewer.querySelector(".stage").addEventListener("touchend", (event) => {
+    const swept = touched === null ? 0 : event.changedTouches[0].clientX - touched;
+    if (Math.abs(swept) > 50) step(swept < 0 ? 1 : -1);
+  });
+
   // The sphere of viewpoints, z up, seen from outside; drag or arrow keys turn it.
   const globe = document.getElementById("globe");
   if (globe) {
