@@ -1,0 +1,162 @@
+import functools
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PAD_utils.regions import Region
+from PAD_utils.report import write_report
+from PAD_utils.report_cards import ReportImage
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WATCH = """<script>
+window.errors = [];
+addEventListener("error", (event) => errors.push(String(event.message || event.target.outerHTML)), true);
+addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
+addEventListener("securitypolicyviolation", (event) => errors.push("blocked " + event.blockedURI));
+</script>"""
+COLLECT = """<script>
+addEventListener("message", (event) => fetch("/seen", { method: "POST", body: JSON.stringify(event.data) }));
+</script>"""
+TITLE = "Dog & <b>Co</b>"
+PATIENCE_S = 120  # alone it takes about 4 s; a machine of few cores may be busy
+SIZES = {"desktop": (1300, 900), "phone": (390, 844)}
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+
+
+def _images() -> list[ReportImage]:
+    """Twelve pictures: good, defective, one missed, a false alarm, a lost one and a name that needs escaping."""
+    rng = np.random.default_rng(0)
+    images = []
+    for i in range(12):
+        defect, name = ("good", "Burrs", "Stains")[i % 3], f"{i} <i>'\"&" if i == 5 else str(i)
+        mask = np.zeros((48, 64), bool)
+        mask[10:20, 20:34] = defect != "good"
+        query = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        score = float({0: 0.9, 1: 0.1}.get(i, 0.2 if defect == "good" else 0.6 + i / 100))
+        decision = "NOT LOCALISED" if i == 11 else "DEFECT" if score > 0.5 else "OK"
+        regions = [Region(20, 10, 14, 10, 140, 1.0), Region(1, 2, 3, 4, 9, 0.6)] if decision == "DEFECT" else []
+        pose = np.eye(4)
+        pose[:3, 3] = rng.normal(size=3)
+        heat = mask + rng.random((48, 64), dtype=np.float32) / 9
+        label = int(defect != "good")
+        images.append(
+            ReportImage(defect, name, label, score, decision, query, query[::-1].copy(), heat, mask, pose, regions)
+        )
+    return images
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What a script saw that used the report in Chromium at the width of a desktop and of a phone."""
+    folder = tmp_path_factory.mktemp("browser")
+    curve = {"x": [0.0, 0.1, 1.0], "y": [0.0, 0.9, 1.0]}
+    metrics = {
+        **{"image_auroc": 0.9, "pixel_auroc": 0.9, "aupro": 0.8, "warnings": ["a long_warning_" + "x" * 200]},
+        **{"curves": {"image_roc": curve, "pixel_roc": curve, "pro": curve}, "n_gaussians": 10},
+    }
+    gallery = [np.eye(4) + i for i in range(1, 8)]
+    run = {"end": "2026-05-04T03:02:01+00:00", "configuration": {"data_path": "/a/very/long/path" * 20}}
+    write_report(folder / "report.html", TITLE, metrics, run, _images(), 0.5, gallery)
+    page = (folder / "report.html").read_text("utf-8")
+    check = (Path(__file__).parent / "report_browser_check.js").read_text("utf-8")
+    page = page.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"<script>{check}</script></body>")
+    (folder / "checked.html").write_text(page, "utf-8")
+    frames = "".join(
+        f'<iframe src="checked.html" style="border:0;width:{w}px;height:{h}px"></iframe>' for w, h in SIZES.values()
+    )
+    (folder / "frames.html").write_text(COLLECT + frames, "utf-8")
+    by_width = {result["width"]: result for result in _browse(folder, "frames.html", len(SIZES))}
+    return {name: by_width[width] for name, (width, _) in SIZES.items()}
+
+
+def _browse(folder: Path, name: str, count: int) -> list[dict]:
+    """Opens a page of `folder` in Chromium and returns the first `count` things that it posts to /seen."""
+    posted: queue.Queue[dict] = queue.Queue()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/{name}"
+    command = [str(BROWSER), *FLAGS, f"--user-data-dir={folder / 'profile'}", address]
+    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return [posted.get(timeout=PATIENCE_S) for _ in range(count)]
+    except queue.Empty:
+        pytest.fail(f"the page said nothing in {PATIENCE_S} s")
+    finally:
+        os.killpg(browser.pid, signal.SIGKILL)
+        browser.wait()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(params=SIZES)
+def result(request: pytest.FixtureRequest, seen: dict[str, dict]) -> dict:
+    return seen[request.param]
+
+
+def test_nothing_fails_and_nothing_is_fetched(result: dict) -> None:
+    assert result["errors"] == [] and "failed" not in result
+    assert result["fetched"] == []
+    assert result["title"] == TITLE
+
+
+def test_all_pictures_decode(result: dict) -> None:
+    assert result["pictures"] == {"count": 48, "broken": []}  # photograph, twice, rendering and heat map of 12
+
+
+def test_the_page_fits_its_window(result: dict) -> None:
+    assert result["overflow"] <= 0
+    assert result["viewer"]["overflow"] <= 0 and result["viewer"]["inside"]
+
+
+def test_filters_and_orders(result: dict) -> None:
+    assert result["all"][0] == "Stains/11" and len(result["all"]) == 12
+    assert result["mistakes"] == ["good/0", "Burrs/1"] or result["mistakes"] == ["Burrs/1", "good/0"]
+    assert set(result["ok"]) == {"good/3", "good/6", "good/9", "Burrs/1"}
+    assert set(result["good"]) == {"good/0", "good/3", "good/6", "good/9"}
+    scores = [float(score) for score in result["byScore"]]
+    assert scores == sorted(scores, reverse=True)
+    assert result["byName"][:5] == ["Burrs/1", "Burrs/4", "Burrs/7", "Burrs/10", "good/0"]
+    assert "Stains/5 <i>'\"&" in result["byName"]
+
+
+def test_a_click_enlarges(result: dict) -> None:
+    viewer = result["viewer"]
+    assert viewer["open"] and viewer["name"] == result["all"][0] and viewer["larger"] > 1.5
+    assert viewer["pictures"] == {"count": 3, "broken": []} and float(viewer["heat"]) == 1
+    assert result["difference"] == "difference" and result["rendering"]
+    assert result["next"] == result["all"][1] and result["last"] == result["all"][-1]
+    assert result["zoomed"] and result["closed"]
+
+
+def test_the_globe_turns_and_opens_pictures(result: dict) -> None:
+    assert result["globe"] == {"dots": 12, "training": 7, "turned": True, "opens": True}
+
+
+def test_there_is_a_light_and_a_dark_theme(result: dict) -> None:
+    light_or_dark = [sum(map(int, re.findall(r"\d+", colour))) for colour in result["themes"]]
+    assert abs(light_or_dark[0] - light_or_dark[1]) > 300
