@@ -22,10 +22,11 @@ log = logging.getLogger(__name__)
 _WHITE = 250  # darker in any channel is object; JPEG and resampling blur the last few grey levels
 _WHITE_BORDER = 0.95  # this share of the border pixels, over all views, must be white
 _HULL_WIDTH = 200  # silhouettes are carved at most this wide (pixels): enough for a start
-_VOTES = 2  # views that must agree before a cell is carved: one bad mask or pose must not cut the object
+_VIEWS_PER_FAULT = 100  # so many views may hold one bad mask or pose that must not cut the object
 _START_CELLS = 16  # cells per side of the coarsest grid
 _MAX_DEPTH = 6  # times the grid is refined at most: 1024 cells per side
 _COLOR_VIEWS = 64  # views asked for colours, evenly spaced
+_HULL_SPREAD = 0.6  # of the distance to the neighbours: a surface closes with less overlap than a cloud
 _MIN_SCALE = 1e-7  # squared distance floor of coincident points, as 3DGS
 
 
@@ -40,32 +41,39 @@ def random_cube(count: int, sh_degree: int, generator: torch.Generator) -> Gauss
     return from_points(means, colors, sh_degree, opacity=0.1)
 
 
-def from_points(means: Float[Tensor, "n 3"], colors: Float[Tensor, "n 3"], sh_degree: int, opacity: float) -> Gaussians:
-    """Round Gaussians as large as the distance to their neighbours, with colours in [0, 1]."""
+def from_points(
+    means: Float[Tensor, "n 3"], colors: Float[Tensor, "n 3"], sh_degree: int, opacity: float, spread: float = 1.0
+) -> Gaussians:
+    """Round Gaussians, their standard deviation `spread` times the distance to their neighbours; colours in [0, 1]."""
     n = means.shape[0]
-    log_scales = 0.5 * distCUDA2(means.contiguous()).clamp_min(_MIN_SCALE).log()
-    quats = torch.zeros(n, 4)
+    log_scales = 0.5 * distCUDA2(means.contiguous()).clamp_min(_MIN_SCALE).log() + math.log(spread)
+    quats = means.new_zeros(n, 4)
     quats[:, 0] = 1
-    sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
+    sh = means.new_zeros(n, (sh_degree + 1) ** 2, 3)
     sh[:, 0] = (colors - 0.5) / SH_C0
     logit = math.log(opacity / (1 - opacity))
-    return Gaussians(means, log_scales[:, None].repeat(1, 3), quats, torch.full((n,), logit), sh)
+    return Gaussians(means, log_scales[:, None].repeat(1, 3), quats, means.new_full((n,), logit), sh)
 
 
 def visual_hull(
-    views: Sequence[View], count: int, sh_degree: int, generator: torch.Generator, opacity: float
+    views: Sequence[View],
+    count: int,
+    sh_degree: int,
+    generator: torch.Generator,
+    opacity: float,
+    device: torch.device | str = "cpu",
 ) -> Gaussians:
-    """At most `count` Gaussians on the surface of the visual hull, coloured by the views that see them.
+    """At most `count` Gaussians on the surface of the visual hull, coloured by the views that see them, on `device`.
 
     Raises NoHull if the background is not white, or the silhouettes meet nowhere.
     """
-    silhouettes = _silhouettes(views)
+    silhouettes = _silhouettes(views, device)
     cells, size = carve(silhouettes, count)
-    means = cells + (torch.rand(cells.shape, generator=generator) - 0.5) * size
+    means = cells + (torch.rand(cells.shape, generator=generator) - 0.5).to(device) * size
     colors, seen = _colors(means, silhouettes, max(1, len(views) // _COLOR_VIEWS), size)
     means, colors = means[seen], colors[seen]
-    chosen = torch.randperm(means.shape[0], generator=generator)[:count].sort().values
-    return from_points(means[chosen], colors[chosen], sh_degree, opacity)
+    chosen = torch.randperm(means.shape[0], generator=generator)[:count].sort().values.to(device)
+    return from_points(means[chosen], colors[chosen], sh_degree, opacity, _HULL_SPREAD)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Silhouettes:
     images: UInt8[Tensor, "v h w 3"]
     distance: Float[Tensor, "v h w"]
     cam_from_world: Float[Tensor, "v 4 4"]
-    intrinsics: Float[Tensor, "v 4"]
+    intrinsics: Float[Tensor, "v 4"]  # always on the CPU: its entries are read one by one
 
     def project(
         self, points: Float[Tensor, "n 3"], view: int
@@ -87,7 +95,7 @@ class Silhouettes:
         return fx * x / safe + cx, fy * y / safe + cy, z
 
 
-def _silhouettes(views: Sequence[View]) -> Silhouettes:
+def _silhouettes(views: Sequence[View], device: torch.device | str) -> Silhouettes:
     first = views[0].camera
     width = min(_HULL_WIDTH, first.width)
     height = max(1, round(first.height * width / first.width))
@@ -101,7 +109,8 @@ def _silhouettes(views: Sequence[View]) -> Silhouettes:
             raise NoHull("every picture is white")
         distance = list(pool.map(_signed_distance, masks))
     poses, intrinsics = stack_cameras([v.camera.resized(width, height) for v in views], torch.device("cpu"))
-    return Silhouettes(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(distance)), poses, intrinsics)
+    pictures, distances = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (images, distance))
+    return Silhouettes(pictures, distances, poses.to(device), intrinsics)
 
 
 def object_pixels(views: Sequence[View]) -> float:
@@ -119,61 +128,70 @@ def object_mask(image: np.ndarray) -> np.ndarray:
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Distance of pixel centres to the outline, in pixels; OpenCV measures it to the next pixel on the other side."""
+    if not mask.any():
+        return np.full(mask.shape, -float(max(mask.shape)), np.float32)
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
-    if not mask.any():
-        outside[:] = max(mask.shape)
-    return inside - outside
+    return np.where(mask, inside - 0.5, 0.5 - outside)
 
 
 def carve(silhouettes: Silhouettes, count: int) -> tuple[Float[Tensor, "m 3"], float]:
-    """(centres, side) of the cells that the outline crosses, on the first grid that has at least `count` of them.
+    """(centres, side) of the cells just under the hull's surface, on the first grid that has at least `count` of them.
 
-    An octree: a cell is dropped when at least _VOTES views see all of it outside the object, or none sees it cross.
+    An octree: cells that lie outside or deep inside are dropped, the others are halved.
     """
     center, half = _bounds(silhouettes)
     size = 2 * half / _START_CELLS
     axis = (torch.arange(_START_CELLS) + 0.5) * size - half
-    cells = torch.cartesian_prod(axis, axis, axis) + center
-    corners = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25])] * 3)
+    device = silhouettes.distance.device
+    cells = (torch.cartesian_prod(axis, axis, axis) + center).to(device)
+    corners = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25])] * 3).to(device)
+    blur = (silhouettes.cam_from_world[:, :3, 3].norm(dim=1).cpu() / silhouettes.intrinsics[:, 0]).mean().item()  # 1 px
     for depth in range(_MAX_DEPTH + 1):
-        cells = cells[_crosses(cells, size, silhouettes)]
-        if cells.shape[0] == 0:
+        depth_inside = _hull_depth(cells, silhouettes)
+        crossed = depth_inside.abs() < 0.5 * math.sqrt(3) * size + blur
+        shell = (depth_inside >= 0) & (depth_inside <= max(size, blur))
+        if not bool(crossed.any()):
             raise NoHull("the silhouettes meet nowhere: check the poses")
-        if cells.shape[0] >= count or depth == _MAX_DEPTH:
+        if int(shell.sum()) >= count or depth == _MAX_DEPTH:
             break
-        cells = (cells[:, None] + corners * size).reshape(-1, 3)
+        cells = (cells[crossed][:, None] + corners * size).reshape(-1, 3)
         size = size / 2
-    return cells, size
+    return cells[shell], size
 
 
-def _crosses(cells: Float[Tensor, "m 3"], size: float, s: Silhouettes) -> Bool[Tensor, "m"]:
-    """Whether a cell may hold a piece of the hull's surface."""
-    votes = torch.zeros(cells.shape[0], dtype=torch.int32)
-    deepest = torch.full((cells.shape[0],), math.inf)
+def _hull_depth(cells: Float[Tensor, "m 3"], s: Silhouettes) -> Float[Tensor, "m"]:
+    """How far inside the hull the cells' centres are, in world units, negative outside: the smallest distance to an
+    outline, without the few smallest that bad masks may have spoilt. Views that do not show a cell say nothing."""
+    faults = s.distance.shape[0] // _VIEWS_PER_FAULT
+    smallest = torch.full((faults + 1, cells.shape[0]), math.inf, device=cells.device)
     height, width = s.distance.shape[1:]
     for view in range(s.distance.shape[0]):
         column, row, depth = s.project(cells, view)
-        reach = s.intrinsics[view, 0] * (0.5 * size * math.sqrt(3)) / depth.clamp_min(1e-6) + 1
         seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
         index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-        distance = s.distance[view].reshape(-1)[index]
-        votes += seen & (distance < -reach)
-        deepest = torch.where(seen, torch.minimum(deepest, distance - reach), deepest)
-    return (votes < min(_VOTES, s.distance.shape[0])) & (deepest < 0)
+        distance = s.distance[view].reshape(-1)[index] * depth / s.intrinsics[view, 0].item()
+        distance = torch.where(seen, distance, math.inf)
+        for rank in smallest:
+            smaller = torch.minimum(rank, distance)
+            distance = torch.maximum(rank, distance)
+            rank.copy_(smaller)
+    return smallest[-1]
 
 
 def _bounds(s: Silhouettes) -> tuple[Float[Tensor, "3"], float]:
     """(centre, half side) of a cube around the object: where the rays through the silhouettes' middles meet."""
     normal, target, radius = torch.zeros(3, 3), torch.zeros(3), 0.0
+    distance, poses = s.distance.cpu(), s.cam_from_world.cpu()
     rays = []
     for view in range(s.distance.shape[0]):
-        rows, columns = torch.nonzero(s.distance[view] > 0, as_tuple=True)
+        rows, columns = torch.nonzero(distance[view] > 0, as_tuple=True)
         if rows.numel() == 0:
             continue
         low, high = (torch.stack((v.min(), v.max())).float() for v in (columns, rows))
         fx, fy, cx, cy = s.intrinsics[view].tolist()
-        rotation, shift = s.cam_from_world[view, :3, :3], s.cam_from_world[view, :3, 3]
+        rotation, shift = poses[view, :3, :3], poses[view, :3, 3]
         middle = torch.tensor([(low.mean().item() - cx) / fx, (high.mean().item() - cy) / fy, 1.0])
         direction = torch.nn.functional.normalize(rotation.T @ middle, dim=0)
         origin = -rotation.T @ shift
@@ -197,7 +215,7 @@ def _colors(
         seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
         column, row = column.clamp(0, width - 1).long(), row.clamp(0, height - 1).long()
         color = s.images[view, row, column].float() / 255
-        seen &= s.distance[view, row, column] > 0.5
+        seen &= s.distance[view, row, column] > 0
         seen &= depth < _nearest_depth(column, row, depth, seen, points.shape[0], width) + 2 * size
         samples.append(torch.where(seen[:, None], color, torch.nan))
     median = torch.stack(samples).nanmedian(0).values
@@ -211,6 +229,6 @@ def _nearest_depth(
     height = int(row.max()) + 1
     block = max(1, math.ceil(math.sqrt(8 * width * height / max(count, 1))))
     index = (row // block) * (width // block + 1) + column // block
-    nearest = torch.full((int(index.max()) + 1,), math.inf)
+    nearest = torch.full((int(index.max()) + 1,), math.inf, device=depth.device)
     nearest.scatter_reduce_(0, index[seen], depth[seen], "amin")
     return nearest[index]

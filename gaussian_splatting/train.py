@@ -186,7 +186,7 @@ def _first_state(views: list[View], config: TrainConfig, device: torch.device, s
     start = None
     if config.hull:
         try:
-            start = visual_hull(views, count, sh_degree, generator, config.start_opacity)
+            start = visual_hull(views, count, sh_degree, generator, config.start_opacity, device)
         except NoHull as reason:
             log.warning("no visual hull to start from (%s): starting from a random cloud", reason)
     if start is None:
