@@ -75,9 +75,9 @@ def write_synthetic_class(out: Path, config: SyntheticConfig) -> Path:
     """
     root = out / config.name
     _claim(root, config)
+    parts = build_animal(config.seed, PALETTES[config.palette])
     renderer = Renderer(config.size, config.samples)
     _log.info("%s: rendering with Mitsuba, variant %s", root, renderer.variant)
-    parts = build_animal(config.seed, PALETTES[config.palette])
     scene = renderer.scene(merge(parts), Light())
     rig = rig_poses(config.distance, config.views_per_ring)
     for number, pose in enumerate(rig):

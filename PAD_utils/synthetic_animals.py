@@ -83,7 +83,7 @@ def _body(rng: np.random.Generator, body: Body, palette: Palette) -> list[Part]:
             color = palette.second if belly and layer == 0 else palette.main
             top = layer == body.height - 1
             size = (float(step), float(body.width), BRICK_HEIGHT)
-            parts.append(brick(f"body_{layer}_{x}", (x, 0, z), size, color, studs=top))
+            parts.append(brick(f"body_{layer}_{x}", (float(x), 0.0, z), size, color, studs=top))
             x += step
     return parts
 
@@ -211,7 +211,7 @@ def _marks(rng: np.random.Generator, body: Body, palette: Palette) -> list[Part]
     else:
         at = float(rng.integers(0, max(1, int(free))))
         size = (1.0, float(body.width), PLATE_HEIGHT)
-        parts.append(brick("saddle", (at, 0, top), size, palette.accent, loose=True))
+        parts.append(brick("saddle", (at, 0.0, top), size, palette.accent, loose=True))
         bag = (at + 0.05, body.width - 0.02, top - 0.8)
         parts.append(brick("saddle/bag", bag, (0.9, 0.5, 1.1), palette.mark, studs=False, loose=True))
     return parts

@@ -95,7 +95,7 @@ def _tooth(
     return vertices, np.array([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]])
 
 
-def _blob(low: np.ndarray, high: np.ndarray, axis: int, rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+def _blob(low: np.ndarray, high: np.ndarray, axis: int, rng: np.random.Generator) -> Float[np.ndarray, "_ 3"]:
     """A polygon on the face normal to `axis`, cut off at the face's border."""
     u, v = [i for i in range(3) if i != axis]
     center = rng.uniform(low, high)

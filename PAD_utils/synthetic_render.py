@@ -119,7 +119,7 @@ def changed(a: Surface, b: Surface) -> Bool[np.ndarray, "h w"]:
     return np.asarray(moved | (np.abs(a.colors - b.colors).max(-1) > _SAME_COLOR))
 
 
-def _shaded(mesh: Mesh, light: Light) -> Float[np.ndarray, "m 3"]:
+def _shaded(mesh: Mesh, light: Light) -> Float[np.ndarray, "_ 3"]:
     """Face colours, brightest towards the light and _KEY darker away from it: no shadows, no noise."""
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
     normals = np.cross(b - a, c - a)

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 
 Color = tuple[float, float, float]
 Point = tuple[float, float, float]
-Points = Float[np.ndarray, "n 3"]
-Triangles = Int[np.ndarray, "m 3"]
+Points = Float[np.ndarray, "_ 3"]
+Triangles = Int[np.ndarray, "_ 3"]
 
 BRICK_HEIGHT = 1.2
 PLATE_HEIGHT = 0.4
@@ -38,7 +38,7 @@ class Mesh:
 
     vertices: Points
     faces: Triangles
-    colors: Float[np.ndarray, "m 3"]
+    colors: Float[np.ndarray, "_ 3"]
 
 
 def brick(name: str, low: Point, size: Point, color: Color, studs: bool = True, loose: bool = False) -> Part:
