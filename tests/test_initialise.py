@@ -38,7 +38,7 @@ def test_hull_is_the_surface_of_the_object():
 
 
 def test_one_bad_mask_does_not_cut_the_object():
-    views = solid_ball_views()
+    views = solid_ball_views(count=100, size=32)
     views[3] = View("3", views[3].camera, torch.full_like(views[3].image, 255))
     model = visual_hull(views, 500, 0, torch.Generator().manual_seed(0), opacity=0.3)
     assert model.means.mean(0).abs().max() < 0.15 * RADIUS

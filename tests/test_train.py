@@ -53,7 +53,7 @@ def interrupt(monkeypatch):
 
 
 def test_loss_falls_tenfold(photographs):
-    config = replace(TrainConfig.fast(200), levels=((0, 1),), budget_per_pixel=0.3)
+    config = replace(TrainConfig.fast(300), levels=((0, 1),), budget_per_pixel=0.6)
     start = train_gaussians(photographs, replace(config, iterations=1)).history[0]["loss"]
     result = train_gaussians(photographs, config, evaluate_views=views(count=5))
     assert result.history[-1]["loss"] < start / 10
@@ -75,7 +75,7 @@ def test_same_seed_same_bits(photographs):
     assert not same(first, train_gaussians(photographs, short(), seed=4).gaussians)
 
 
-@pytest.mark.parametrize("segment", [2, 5, 8])
+@pytest.mark.parametrize("segment", [2, 4])
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_resumed_run_is_the_undisturbed_run(photographs, tmp_path, interrupt, monkeypatch, preset, segment):
     config = (
@@ -192,24 +192,24 @@ def test_extent_is_that_of_the_cameras():
 
 
 def test_adam_is_adam():
-    """Against torch.optim.Adam, with the harmonics' own rate as a parameter group."""
+    """Against the formulas of the paper (Kingma and Ba 2015, algorithm 1), written out."""
     model = ball(5, sh_degree=1)
     state = TrainingState.start(model)
-    twins = {k: v.clone().requires_grad_() for k, v in model.as_dict().items() if k != "sh"}
-    twins["sh"] = model.sh[:, :1].clone().requires_grad_()
-    twins["sh_rest"] = model.sh[:, 1:].clone().requires_grad_()
-    rates = {k: 1e-3 * (i + 1) for i, k in enumerate(twins)}
-    optimiser = torch.optim.Adam([{"params": [v], "lr": rates[k]} for k, v in twins.items()], eps=1e-15)
+    rates = {"means": 1e-3, "log_scales": 2e-3, "quats": 3e-3, "opacity_logits": 4e-3, "sh": 5e-3, "sh_rest": 1e-4}
+    twin = {k: v.double().clone() for k, v in model.as_dict().items()}
+    first, second = ({k: torch.zeros_like(v) for k, v in twin.items()} for _ in range(2))
     generator = torch.Generator().manual_seed(0)
-    for _ in range(4):
-        grads = {k: torch.randn(v.shape, generator=generator) for k, v in model.as_dict().items()}
+    for t in range(1, 5):
+        grads = {k: torch.randn(v.shape, generator=generator) for k, v in twin.items()}
         adam(state, grads, rates)
-        for k, v in twins.items():
-            v.grad = grads[k] if not k.startswith("sh") else (grads["sh"][:, 1:] if "rest" in k else grads["sh"][:, :1])
-        optimiser.step()
+        for k, g in grads.items():
+            first[k] = 0.9 * first[k] + 0.1 * g.double()
+            second[k] = 0.999 * second[k] + 0.001 * g.double() ** 2
+            direction = first[k] / (1 - 0.9**t) / ((second[k] / (1 - 0.999**t)).sqrt() + 1e-15)
+            rate = torch.tensor([5e-3, 1e-4, 1e-4, 1e-4])[:, None] if k == "sh" else rates[k]
+            twin[k] -= rate * direction
     for k, v in state.params.items():
-        twin = torch.cat((twins["sh"], twins["sh_rest"]), 1) if k == "sh" else twins[k]
-        assert torch.allclose(v, twin, atol=1e-6), k
+        assert torch.allclose(v.double(), twin[k], atol=1e-6), k
 
 
 def test_statistics_count_drawn_views(photographs):

@@ -13,11 +13,11 @@ RADIUS = 0.5
 
 
 def ball(count: int = 120, seed: int = 0, sh_degree: int = 0) -> Gaussians:
-    """Opaque Gaussians on a sphere of radius 0.5 around the origin, each of its own colour."""
+    """Opaque Gaussians on a sphere of radius 0.5 around the origin, coloured by where they are."""
     generator = torch.Generator().manual_seed(seed)
     means = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1) * RADIUS
     sh = torch.zeros(count, (sh_degree + 1) ** 2, 3)
-    sh[:, 0] = (torch.rand(count, 3, generator=generator) * 0.8 - 0.5) / SH_C0
+    sh[:, 0] = 0.4 * means / RADIUS / SH_C0
     quats = torch.tensor([1.0, 0, 0, 0]).repeat(count, 1)
     return Gaussians(means, torch.full((count, 3), math.log(0.07)), quats, torch.full((count,), 3.0), sh)
 
