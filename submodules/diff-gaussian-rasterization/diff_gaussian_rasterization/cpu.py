@@ -41,7 +41,7 @@ class Lists:
 
 
 class Pixels:
-    """One buffer for what every pixel keeps, tile by tile: its transmittance at the end, the entry that stops it."""
+    """One buffer for what every pixel keeps, tile by tile: its end transmittance, and the entry that stops it."""
 
     def __init__(self, tiles: int, dtype: torch.dtype, buffer: Tensor | None = None) -> None:
         size = tiles * TILE * TILE * dtype.itemsize
@@ -56,14 +56,14 @@ def tile_count(scene: Scene) -> int:
 
 
 def project_and_bin(scene: Scene) -> tuple[Tensor, Splats, Lists]:
-    """radii (B, N), the splats, and the tiles' lists, nearest splat first. Raises ValueError beyond 2^31 list entries."""
+    """radii (B, N), the splats, and the tiles' lists, nearest splat first. Raises ValueError beyond 2^31 entries."""
     views, count, dtype = scene.cam_from_world.shape[0], scene.means.shape[0], scene.means.dtype
     splats = Splats(views, count, dtype)
     radii = torch.empty((views, count), dtype=torch.int32)
     entries = call(
         "gs_project",
         dtype,
-        *(count, *scene[:5], scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
+        *(count, *scene.cloud, scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
         *(scene.width, scene.height, splats.splats, radii, splats.slot_begin),
         result=ctypes.c_int64,
     )
@@ -121,16 +121,25 @@ def backward(
         *(v if v is None else v.contiguous() for v in (v_image, v_alpha, v_depth)),
         *(slots, v_background),
     )
-    inputs = (*scene[:5], scene.cam_from_world, scene.intrinsics)
-    out = [torch.zeros_like(tensor) for tensor in inputs]
-    v_offsets = like.new_zeros((views, count, 2))
+    v = Gradients(
+        means=torch.zeros_like(scene.means),
+        scales=torch.zeros_like(scene.scales),
+        quats=torch.zeros_like(scene.quats),
+        opacities=torch.zeros_like(scene.opacities),
+        colors=torch.zeros_like(scene.colors),
+        cam_from_world=torch.zeros_like(scene.cam_from_world),
+        intrinsics=torch.zeros_like(scene.intrinsics),
+        background=v_background.sum(0),
+        screen_offsets=like.new_zeros((views, count, 2)),
+    )
     call(
         "gs_project_backward",
         like.dtype,
-        *(count, *scene[:5], scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
-        *(scene.width, scene.height, splats.splats, splats.slot_begin, slots, *out, v_offsets),
+        *(count, *scene.cloud, scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
+        *(scene.width, scene.height, splats.splats, splats.slot_begin, slots),
+        *(v.means, v.scales, v.quats, v.opacities, v.colors, v.cam_from_world, v.intrinsics, v.screen_offsets),
     )
-    return Gradients(*out, v_background.sum(0), v_offsets)
+    return v
 
 
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:

@@ -30,24 +30,26 @@ def cpu_library() -> ctypes.CDLL | None:
 
 
 @cache
-def _function(name: str, result: type | None) -> Callable[..., Any]:
+def _function(name: str, result: type | None, is_real: tuple[bool, ...]) -> Callable[..., Any]:
     library = cpu_library()
     assert library is not None, "callers look at cpu_library() first"
     function = getattr(library, name)
     function.restype = result
+    # A pointer goes as the 64-bit number that it is: converting it to c_void_p first would take longer than the call.
+    function.argtypes = [ctypes.c_double if real else ctypes.c_int64 for real in is_real]
     return function
 
 
-def _convert(value: Argument) -> object:
+def _plain(value: Argument) -> int | float:
     if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    if isinstance(value, float):
-        return ctypes.c_double(value)
-    return None if value is None else ctypes.c_int64(value)
+        assert value.is_contiguous(), "kernels take contiguous tensors"
+        return value.data_ptr()
+    return 0 if value is None else value
 
 
 def call(name: str, dtype: torch.dtype, *args: Argument, result: type | None = None) -> Any:
-    """Calls `name`_f32 or `name`_f64: tensors (contiguous, on the CPU) and None go as pointers, int as int64_t and float
+    """Calls `name`_f32 or `name`_f64: tensors (contiguous, on the CPU) and None go as pointers, int as int64_t, float
     as double."""
-    suffix = {torch.float32: "f32", torch.float64: "f64"}[dtype]
-    return _function(f"{name}_{suffix}", result)(*[_convert(arg) for arg in args])
+    suffix = {torch.float32: "_f32", torch.float64: "_f64"}[dtype]
+    plain = [_plain(arg) for arg in args]
+    return _function(name + suffix, result, tuple([type(value) is float for value in plain]))(*plain)

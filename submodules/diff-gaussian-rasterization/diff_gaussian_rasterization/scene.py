@@ -21,6 +21,11 @@ class Scene(NamedTuple):
     screen_offsets: Tensor | None
 
     @property
+    def cloud(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The Gaussians: means, scales, quats, opacities, colors."""
+        return self.means, self.scales, self.quats, self.opacities, self.colors
+
+    @property
     def sh_count(self) -> int:
         """Spherical harmonics per channel; 0 where the colours are taken as they are."""
         return 0 if self.colors.ndim == 2 else self.colors.shape[1]

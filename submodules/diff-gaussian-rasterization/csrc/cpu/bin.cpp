@@ -48,34 +48,42 @@ void sort_by_depth(const Splat<double>* splats, std::vector<int32_t>& order) {
     });
 }
 
-// Calls visit(tile, k) for the tiles of the k-th splat in order, in the order in which project counted them.
-template <typename T, typename Visit>
-void walk(const Splat<T>& splat, const Views<T>& views, Visit visit) {
+// The tile of every slot of a view, slots counted from the view's first.
+template <typename T>
+std::vector<int32_t> tiles_of_slots(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* slot_begin) {
+    std::vector<int32_t> tile_of(slot_begin[count] - slot_begin[0]);
     const int tiles_x = views.tiles_x();
-    int64_t k = 0;
-    for_each_tile_row(splat.projection, views.width, views.height, [&](int row, int first, int last) {
-        for (int column = first; column <= last; ++column) visit(row * tiles_x + column, k++);
-    });
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+        if (slot_begin[i] == slot_begin[i + 1]) continue;
+        int32_t* to = tile_of.data() + (slot_begin[i] - slot_begin[0]);
+        for_each_tile_row(splats[i].projection, views.width, views.height, [&](int row, int first, int last) {
+            for (int column = first; column <= last; ++column) *to++ = row * tiles_x + column;
+        });
+    }
+    return tile_of;
 }
 
-// One view: tile_begin (tiles + 1, from `base` on) and entries. Each part of the depth order counts for itself, so that
-// every part knows where in each tile's list it writes.
+// One view: where each tile's list begins, and the entries. Each part of the depth order counts for itself, so that every
+// part knows where in each list it writes, and the lists do not depend on the number of parts.
 template <typename T>
-void bin_view(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* slot_begin, int64_t first_slot,
-              int64_t* tile_begin, Entry* entries) {
+void bin_view(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* slot_begin, int64_t* tile_begin,
+              Entry* entries) {
     std::vector<int32_t> order;
     order.reserve(count);
     for (int64_t i = 0; i < count; ++i)
         if (slot_begin[i + 1] > slot_begin[i]) order.push_back(int32_t(i));
     sort_by_depth(splats, order);
+    const std::vector<int32_t> tile_of = tiles_of_slots(views, count, splats, slot_begin);
 
-    const int64_t drawn = int64_t(order.size()), tiles = views.tiles();
+    const int64_t drawn = int64_t(order.size()), tiles = views.tiles(), first_slot = slot_begin[0];
     const int parts = thread_count();
     std::vector<int64_t> next(parts * tiles, 0);
 #pragma omp parallel for schedule(static, 1)
     for (int part = 0; part < parts; ++part)
         for (int64_t k = drawn * part / parts; k < drawn * (part + 1) / parts; ++k)
-            walk(splats[order[k]], views, [&](int tile, int64_t) { ++next[part * tiles + tile]; });
+            for (int64_t slot = slot_begin[order[k]]; slot < slot_begin[order[k] + 1]; ++slot)
+                ++next[part * tiles + tile_of[slot - first_slot]];
     int64_t begin = first_slot;
     for (int64_t tile = 0; tile < tiles; ++tile) {
         tile_begin[tile] = begin;
@@ -89,9 +97,8 @@ void bin_view(const Views<T>& views, int64_t count, const Splat<T>* splats, cons
     for (int part = 0; part < parts; ++part)
         for (int64_t k = drawn * part / parts; k < drawn * (part + 1) / parts; ++k) {
             const int32_t i = order[k];
-            walk(splats[i], views, [&](int tile, int64_t nth) {
-                entries[next[part * tiles + tile]++] = {i, int32_t(slot_begin[i] + nth)};
-            });
+            for (int64_t slot = slot_begin[i]; slot < slot_begin[i + 1]; ++slot)
+                entries[next[part * tiles + tile_of[slot - first_slot]]++] = {i, int32_t(slot)};
         }
 }
 
@@ -102,8 +109,8 @@ void bin_all(const Views<T>& views, int64_t count, const Splat<T>* splats, const
     const bool whole_views = views.count >= thread_count();  // else the threads share each view
 #pragma omp parallel for schedule(dynamic, 1) if (whole_views)
     for (int64_t view = 0; view < views.count; ++view)
-        bin_view(views, count, splats + view * count, slot_begin + view * count, slot_begin[view * count],
-                 tile_begin + view * tiles, entries);
+        bin_view(views, count, splats + view * count, slot_begin + view * count, tile_begin + view * tiles,
+                 entries);
     tile_begin[views.count * tiles] = slot_begin[views.count * count];
 }
 

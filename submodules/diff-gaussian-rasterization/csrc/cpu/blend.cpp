@@ -1,7 +1,9 @@
 // Blending of all tiles of all views, and its backward pass. One thread owns a tile; nothing is shared, so that the
 // result does not depend on the number of threads.
 
+#include <cstring>
 #include <limits>
+#include <utility>
 
 #include "parallel.h"
 #include "tile_simd.h"
@@ -9,12 +11,14 @@
 namespace gs {
 namespace {
 
+constexpr int64_t AHEAD = 4;  // entries; splats lie scattered in memory
+
 // What the forward pass keeps for the backward pass, per tile and pixel of the tile (64), in the order of TilePixels.
 template <typename T>
 struct Kept {
     T* transmittance;   // (B, tiles, 64) after the last splat
     int32_t* stop;      // (B, tiles, 64) entries from this one on do not reach the pixel
-    int32_t* used;      // (B, tiles) entries that reach some pixel; the forward pass moves them to the front of their list
+    int32_t* used;      // (B, tiles) entries that reach some pixel: the forward pass moves them to the front of their list
 };
 
 template <typename T>
@@ -26,7 +30,7 @@ template <typename T>
 struct TileState {
     TileVectors<T> transmittance, red, green, blue, depth;
     TileMasks<T> live;  // pixels that did not stop yet
-    typename SimdOf<T>::Lane stop[TILE_PIXELS];
+    int32_t stop[TILE_PIXELS];
     uint32_t live_vectors;
 
     explicit TileState(const TilePixels<T>& pixels) : live_vectors(0) {
@@ -36,7 +40,7 @@ struct TileState {
             live[v] = pixels.inside[v];
             live_vectors |= uint32_t(any_lane(live[v])) << v;
         }
-        for (int p = 0; p < TILE_PIXELS; ++p) stop[p] = std::numeric_limits<int32_t>::max();
+        for (int32_t& index : stop) index = std::numeric_limits<int32_t>::max();
     }
 };
 
@@ -50,7 +54,7 @@ inline bool blend_vector(const Splat<T>& s, Simd<T> power, int v, int index, Til
     const SimdMask<T> stops = takes & (before * (T(1) - alpha) < splat<T>(T(TRANSMITTANCE_MIN)));
     if (any_lane(stops)) {
         for (int lane = 0; lane < LANES<T>; ++lane)
-            if (stops[lane]) state.stop[v * LANES<T> + lane] = index;
+            if (stops[lane]) state.stop[pixel_of<T>(v, lane)] = index;
         takes &= ~stops;
         state.live[v] &= ~stops;
         if (!any_lane(state.live[v])) state.live_vectors &= ~(1u << v);
@@ -71,6 +75,7 @@ int32_t blend_tile(const TilePixels<T>& pixels, const Splat<T>* splats, Entry* e
                    TileState<T>& state) {
     int32_t used = 0;
     for (int64_t k = 0; k < count && state.live_vectors; ++k) {
+        __builtin_prefetch(&splats[entries[min_of(k + AHEAD, count - 1)].gaussian]);
         const Splat<T>& s = splats[entries[k].gaussian];
         const TilePowers<T> powers(s, pixels, state.live_vectors);
         bool taken = false;
@@ -78,20 +83,17 @@ int32_t blend_tile(const TilePixels<T>& pixels, const Splat<T>* splats, Entry* e
             const int v = __builtin_ctz(rest);
             taken |= blend_vector(s, powers.power[v], v, used, state);
         }
-        const Entry entry = entries[k];
-        entries[used] = entry;
-        used += taken;
+        if (taken) std::swap(entries[used++], entries[k]);
     }
     return used;
 }
 
 template <typename T>
 void write_plane(const TilePixels<T>& pixels, const TileVectors<T>& from, T* plane, int width) {
-    alignas(VECTOR_BYTES) T values[TILE_PIXELS];
-    for (int v = 0; v < TileLanes<T>::VECTORS; ++v) store(values + v * LANES<T>, from[v]);
-    for (int row = 0; row < pixels.rows; ++row)
-        for (int column = 0; column < pixels.columns; ++column)
-            plane[int64_t(pixels.top + row) * width + pixels.left + column] = values[row * TILE + column];
+    const T* values = reinterpret_cast<const T*>(from);
+    for_each_row(pixels, width, [&](int pixel, int64_t at, int count) {
+        std::memcpy(plane + at, values + pixel, sizeof(T) * count);
+    });
 }
 
 template <typename T>
@@ -126,7 +128,7 @@ void blend_all(const Views<T>& views, int64_t count, const Splat<T>* splats, con
                                   tile_begin[k + 1] - tile_begin[k], state);
         for (int v = 0; v < TileLanes<T>::VECTORS; ++v)
             store(kept.transmittance + k * TILE_PIXELS + v * LANES<T>, state.transmittance[v]);
-        for (int p = 0; p < TILE_PIXELS; ++p) kept.stop[k * TILE_PIXELS + p] = int32_t(state.stop[p]);
+        std::memcpy(kept.stop + k * TILE_PIXELS, state.stop, sizeof state.stop);
         write_tile(pixels, state, background, views, view, out);
     }
 }

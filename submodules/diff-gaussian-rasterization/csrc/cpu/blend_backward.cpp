@@ -9,6 +9,8 @@
 namespace gs {
 namespace {
 
+constexpr int AHEAD = 4;  // entries; splats lie scattered in memory
+
 // The gradients of the loss in the picture, as blending gave them out. Any may be null: zero.
 template <typename T>
 struct PictureGradient {
@@ -23,18 +25,20 @@ struct BackwardState {
 };
 
 template <typename T>
-struct Sums {  // over the tile's pixels, with h = dL/dpower
-    Simd<T> h{}, hx{}, hy{}, hxx{}, hxy{}, hyy{}, red{}, green{}, blue{}, depth{};
+struct Sums {
+    // Down the columns of the tile, with h = dL/dpower: a lane keeps its column, so that dx can wait until the end.
+    Simd<T> h[TileLanes<T>::COLUMNS]{}, hy[TileLanes<T>::COLUMNS]{}, hyy[TileLanes<T>::COLUMNS]{};
+    Simd<T> red{}, green{}, blue{}, depth{};
 };
 
 template <typename T>
 void read_plane(const TilePixels<T>& pixels, const T* plane, int width, TileVectors<T>& to) {
-    alignas(VECTOR_BYTES) T values[TILE_PIXELS] = {};
+    std::memset(&to, 0, sizeof to);
+    T* values = reinterpret_cast<T*>(to);
     if (plane)
-        for (int row = 0; row < pixels.rows; ++row)
-            for (int column = 0; column < pixels.columns; ++column)
-                values[row * TILE + column] = plane[int64_t(pixels.top + row) * width + pixels.left + column];
-    for (int v = 0; v < TileLanes<T>::VECTORS; ++v) to[v] = load(values + v * LANES<T>);
+        for_each_row(pixels, width, [&](int pixel, int64_t at, int count) {
+            std::memcpy(values + pixel, plane + at, sizeof(T) * count);
+        });
 }
 
 template <typename T>
@@ -86,30 +90,39 @@ inline void backward_vector(const Splat<T>& s, const TilePixels<T>& pixels, Simd
     sums.blue += weight * state.blue[v];
     sums.depth += weight * state.depth[v];
     const Simd<T> h = raw < limit ? alpha * v_alpha : Simd<T>{};
-    const Simd<T> dx = pixels.x[v] - s.projection.mean.x, dy = pixels.y[v] - s.projection.mean.y;
-    const Simd<T> hx = h * dx, hy = h * dy;
-    sums.h += h;
-    sums.hx += hx;
-    sums.hy += hy;
-    sums.hxx += hx * dx;
-    sums.hxy += hx * dy;
-    sums.hyy += hy * dy;
+    const Simd<T> dy = pixels.y[v] - s.projection.mean.y, hy = h * dy;
+    const int column = v % TileLanes<T>::COLUMNS;
+    sums.h[column] += h;
+    sums.hy[column] += hy;
+    sums.hyy[column] += hy * dy;
 }
 
 template <typename T>
-SplatGradient<T> gradient_of(const Splat<T>& s, const Sums<T>& sums) {
+SplatGradient<T> gradient_of(const Splat<T>& s, const TilePixels<T>& pixels, const Sums<T>& sums) {
+    Simd<T> parts[SPLAT_GRADIENT] = {};  // h, hx, hxx, hy, hxy, hyy, and the four values
+    for (int column = 0; column < TileLanes<T>::COLUMNS; ++column) {
+        const Simd<T> dx = pixels.x[column] - s.projection.mean.x, hx = sums.h[column] * dx;
+        parts[0] += sums.h[column];
+        parts[1] += hx;
+        parts[2] += hx * dx;
+        parts[3] += sums.hy[column];
+        parts[4] += sums.hy[column] * dx;
+        parts[5] += sums.hyy[column];
+    }
+    parts[6] = sums.red, parts[7] = sums.green, parts[8] = sums.blue, parts[9] = sums.depth;
+    T total[SPLAT_GRADIENT + 2];
+    sum_each<T, SPLAT_GRADIENT>(parts, total);
     const Projection<T>& p = s.projection;
-    const T hx = sum_lanes<T>(sums.hx), hy = sum_lanes<T>(sums.hy);
-    return {p.a * hx + p.b * hy,
-            p.b * hx + p.c * hy,
-            T(-0.5) * sum_lanes<T>(sums.hxx),
-            -sum_lanes<T>(sums.hxy),
-            T(-0.5) * sum_lanes<T>(sums.hyy),
-            sum_lanes<T>(sums.depth),
-            opacity_backward(s.opacity, sum_lanes<T>(sums.h)),
-            sum_lanes<T>(sums.red),
-            sum_lanes<T>(sums.green),
-            sum_lanes<T>(sums.blue)};
+    return {p.a * total[1] + p.b * total[3],
+            p.b * total[1] + p.c * total[3],
+            T(-0.5) * total[2],
+            -total[4],
+            T(-0.5) * total[5],
+            total[9],
+            opacity_backward(s.opacity, total[0]),
+            total[6],
+            total[7],
+            total[8]};
 }
 
 template <typename T>
@@ -117,18 +130,18 @@ void backward_all(const Views<T>& views, int64_t count, const Splat<T>* splats, 
                   const Entry* entries, const T* background, const T* transmittance, const int32_t* stop,
                   const int32_t* used, const PictureGradient<T>& v, SplatGradient<T>* slots, T* v_background) {
     const int64_t tiles = views.tiles();
-#pragma omp parallel
-    {
-#pragma omp for schedule(static)
-        for (int64_t slot = 0; slot < tile_begin[views.count * tiles]; ++slot) slots[slot] = {};
-#pragma omp for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic, 4)
         for (int64_t k = 0; k < views.count * tiles; ++k) {
             const int64_t view = k / tiles;
             const TilePixels<T> pixels(int(k % tiles), views);
             BackwardState<T> state = start(pixels, views, view, v, background, transmittance + k * TILE_PIXELS,
                                            stop + k * TILE_PIXELS, v_background + 3 * k);
             const Entry* list = entries + tile_begin[k];
+            for (int64_t index = used[k]; index < tile_begin[k + 1] - tile_begin[k]; ++index) slots[list[index].slot] = {};
             for (int index = used[k] - 1; index >= 0; --index) {
+                const Entry& ahead = list[max_of(index - AHEAD, 0)];
+                __builtin_prefetch(&splats[view * count + ahead.gaussian]);
+                __builtin_prefetch(&slots[ahead.slot], 1);
                 const Splat<T>& s = splats[view * count + list[index].gaussian];
                 const TilePowers<T> powers(s, pixels, ~0u);
                 Sums<T> sums;
@@ -136,10 +149,9 @@ void backward_all(const Views<T>& views, int64_t count, const Splat<T>* splats, 
                     const int vector = __builtin_ctz(rest);
                     backward_vector(s, pixels, powers.power[vector], vector, index, state, sums);
                 }
-                slots[list[index].slot] = gradient_of(s, sums);
+                slots[list[index].slot] = gradient_of(s, pixels, sums);
             }
         }
-    }
 }
 
 }  // namespace

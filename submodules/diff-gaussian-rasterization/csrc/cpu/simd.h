@@ -99,6 +99,33 @@ inline T sum_lanes(Simd<T> v) {
     return lanes[0];
 }
 
+// sum_lanes of COUNT vectors; `sums` has room for COUNT rounded up to a multiple of four.
+template <typename T, int COUNT>
+inline void sum_each(const Simd<T>* vectors, T* sums) {
+    for (int k = 0; k < COUNT; ++k) sums[k] = sum_lanes<T>(vectors[k]);
+}
+
+#if defined(__SSE3__)
+inline __m128 four_lanes(Simd<float> v) {
+    __m128 quarter[VECTOR_BYTES / 16];
+    std::memcpy(quarter, &v, sizeof v);
+    for (int half = VECTOR_BYTES / 32; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) quarter[i] += quarter[i + half];
+    return quarter[0];
+}
+
+// Four vectors at a time: pairwise sums of pairs put the four totals side by side.
+template <>
+inline void sum_each<float, 10>(const Simd<float>* vectors, float* sums) {
+    for (int k = 0; k < 12; k += 4) {
+        const Simd<float> zero{};
+        const __m128 a = four_lanes(vectors[k]), b = four_lanes(vectors[k + 1]);
+        const __m128 c = four_lanes(k + 2 < 10 ? vectors[k + 2] : zero), d = four_lanes(k + 3 < 10 ? vectors[k + 3] : zero);
+        _mm_storeu_ps(sums + k, _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d)));
+    }
+}
+#endif
+
 // exp(x) for -80 <= x <= 80 with a relative error below 2e-7: 2^n times a polynomial on [-1/2, 1/2] (minimax, 7.5e-8).
 inline Simd<float> exp_lanes(Simd<float> x) {
     constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits

@@ -18,6 +18,12 @@ using TileVectors = Simd<T>[TileLanes<T>::VECTORS];
 template <typename T>
 using TileMasks = SimdMask<T>[TileLanes<T>::VECTORS];
 
+// The pixel that a lane of a vector stands for, as its place in the tile's 64, row by row.
+template <typename T>
+constexpr int pixel_of(int vector, int lane) {
+    return vector * LANES<T> + lane;
+}
+
 // Where a tile lies: the centres of its pixels (px), and which of them are inside of the picture.
 template <typename T>
 struct TilePixels {
@@ -26,18 +32,42 @@ struct TilePixels {
     int left, top, columns, rows;  // the part inside of the picture
 
     TilePixels(int tile, const Views<T>& views) {
+        static const Offsets OFFSETS;
         left = tile % views.tiles_x() * TILE;
         top = tile / views.tiles_x() * TILE;
         columns = min_of(TILE, views.width - left);
         rows = min_of(TILE, views.height - top);
-        for (int p = 0; p < TILE_PIXELS; ++p) {
-            const int v = p / LANES<T>, lane = p % LANES<T>;
-            x[v][lane] = T(left + p % TILE) + T(0.5);
-            y[v][lane] = T(top + p / TILE) + T(0.5);
-            inside[v][lane] = p % TILE < columns && p / TILE < rows ? -1 : 0;
+        for (int v = 0; v < TileLanes<T>::VECTORS; ++v) {
+            x[v] = OFFSETS.x[v] + T(left);
+            y[v] = OFFSETS.y[v] + T(top);
+            inside[v] = (x[v] < splat<T>(T(views.width))) & (y[v] < splat<T>(T(views.height)));
         }
     }
+
+    bool whole() const { return columns == TILE && rows == TILE; }
+
+private:
+    struct Offsets {
+        TileVectors<T> x, y;
+        Offsets() {
+            for (int v = 0; v < TileLanes<T>::VECTORS; ++v)
+                for (int lane = 0; lane < LANES<T>; ++lane) {
+                    x[v][lane] = T(pixel_of<T>(v, lane) % TILE) + T(0.5);
+                    y[v][lane] = T(pixel_of<T>(v, lane) / TILE) + T(0.5);
+                }
+        }
+    };
 };
+
+// Calls copy(pixels of the tile from `values`, place in a plane of the picture, how many) for every row of the tile.
+template <typename T, typename Copy>
+inline void for_each_row(const TilePixels<T>& pixels, int width, Copy copy) {
+    const int64_t first = int64_t(pixels.top) * width + pixels.left;
+    if (pixels.whole())  // with numbers that the compiler knows
+        for (int row = 0; row < TILE; ++row) copy(row * TILE, first + int64_t(row) * width, TILE);
+    else
+        for (int row = 0; row < pixels.rows; ++row) copy(row * TILE, first + int64_t(row) * width, pixels.columns);
+}
 
 // The powers of one splat at all pixels of a tile.
 template <typename T>
