@@ -205,7 +205,7 @@ def test_the_embedded_class_is_what_its_readme_says() -> None:
     assert all(s.camera is not None for s in data.test)
     settings = json.loads((DEMO / "00Demo" / "synthetic.json").read_text())
     assert SyntheticConfig(**settings) == SyntheticConfig()
-    assert sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) < 2.5e6
+    assert sum(p.stat().st_size for p in (DEMO / "00Demo").rglob("*") if p.is_file()) < 2.5e6
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
