@@ -6,7 +6,10 @@
 namespace gs {
 
 constexpr int BLEND_WARPS = 4;  // warps of a block, and so parts of a tile that a block blends
-constexpr int ROW = WARP + 1;   // padded, so that a column of the per-splat buffers hits all banks
+constexpr int CHUNKS = 4;       // warp-wide loads of a list that are under way at once
+constexpr int RING = 256;       // room for the splats found: at most 2 batches that wait and CHUNKS * WARP new ones
+constexpr u32 ROUND = RING - 1;
+constexpr int BACKWARD_BLOCKS = 6;  // that a multiprocessor shall hold at once, which limits the registers
 
 // Which tile, part and pixel a thread has.
 struct Place {
@@ -25,6 +28,42 @@ GS_FN Place place_of_thread(int tiles_x, int width, int height) {
     return p;
 }
 
+// Finds the splats of a part in a tile's list, in order, ahead of their use.
+struct Walker {
+    const u32* entries;
+    int next, end, part, lane;
+    u32* ring;  // indices of splats found and not yet taken, `count` of them from `head` on
+    u32 head, count;
+
+    // Reads on until `wanted` splats wait or the list ends.
+    GS_FN void look_ahead(u32 wanted) {
+        while (count < wanted && next < end) {
+            u32 entry[CHUNKS];
+#pragma unroll
+            for (int j = 0; j < CHUNKS; ++j) {
+                const int at = next + j * WARP + lane;
+                entry[j] = at < end ? entries[at] : 0;
+            }
+#pragma unroll
+            for (int j = 0; j < CHUNKS; ++j) {
+                const bool hit = (entry[j] >> part & 1) != 0;
+                const u32 hits = __ballot_sync(ALL_LANES, hit);
+                if (hit) ring[(head + count + __popc(hits & ((1u << lane) - 1))) & ROUND] = entry[j] >> PARTS;
+                count += __popc(hits);
+            }
+            next += CHUNKS * WARP;
+        }
+        __syncwarp();
+    }
+
+    GS_FN u32 waiting(u32 k) const { return ring[(head + k) & ROUND]; }
+
+    GS_FN void take(u32 taken) {
+        head += taken;
+        count -= taken;
+    }
+};
+
 // While a splat waits in shared memory, the field extent_x holds the power at which it fades out.
 GS_FN Splat staged(Splat s) {
     s.extent_x = power_min_of(s.opacity);
@@ -42,6 +81,29 @@ GS_FN void add_to(float* sums, float a, float b, float c, float d) {
 #endif
 }
 
+// What has been blended of a pixel.
+struct ForwardPixel {
+    float x, y, left, red, green, blue, depth;
+    bool done;
+};
+
+GS_FN void blend_one(const Splat& s, ForwardPixel& p) {
+    const float power = power_of(s.a, s.b, s.c, p.x - s.x, p.y - s.y);
+    if (p.done || power < s.extent_x) return;
+    const float alpha = alpha_of(s.opacity, power);
+    const float next = p.left * (1 - alpha);
+    if (next < float(TRANSMITTANCE_MIN)) {
+        p.done = true;
+        return;
+    }
+    const float weight = p.left * alpha;
+    p.red += weight * s.red;
+    p.green += weight * s.green;
+    p.blue += weight * s.blue;
+    p.depth += weight * s.depth;
+    p.left = next;
+}
+
 }  // namespace gs
 
 using namespace gs;
@@ -52,63 +114,49 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
                   const u32* entries, const Splat* splats, const float* background, float* image, float* remaining,
                   float* depth, const int* overflow) {
     __shared__ Splat stage[BLEND_WARPS][WARP];
+    __shared__ u32 rings[BLEND_WARPS][RING];
     if (*overflow != 0) return;
     const Place at = place_of_thread(tiles_x, width, height);
-    const int slot = blockIdx.y;
-    const int start = starts[slot * tiles + at.tile], end = ends[slot * tiles + at.tile];
-    const Splat* slot_splats = splats + slot * stride;
-    Splat* queue = stage[threadIdx.x / WARP];
+    const int slot = blockIdx.y, warp = threadIdx.x / WARP;
+    const Splat* slot_splats = splats + size_t(slot) * stride;
+    Splat* batch = stage[warp];
+    Walker walker = {entries, starts[slot * tiles + at.tile], ends[slot * tiles + at.tile], at.part, at.lane,
+                     rings[warp], 0, 0};
 
-    const float px = float(at.x) + 0.5f, py = float(at.y) + 0.5f;
-    float left = 1, red = 0, green = 0, blue = 0, z = 0;
-    bool done = !at.inside;
-    for (int base = start; base < end; base += WARP) {
-        if (__all_sync(ALL_LANES, done)) break;
-        const u32 entry = base + at.lane < end ? entries[base + at.lane] : 0;
-        const u32 hits = __ballot_sync(ALL_LANES, (entry >> at.part & 1) != 0);
-        if (entry >> at.part & 1) {
-            queue[__popc(hits & ((1u << at.lane) - 1))] = staged(slot_splats[entry >> PARTS]);
-        }
-        __syncwarp();
-        const int count = __popc(hits);
-        for (int k = 0; k < count; ++k) {
-            const Splat s = queue[k];
-            const float power = power_of(s.a, s.b, s.c, px - s.x, py - s.y);
-            if (done || power < s.extent_x) continue;
-            const float alpha = alpha_of(s.opacity, power);
-            const float next = left * (1 - alpha);
-            if (next < float(TRANSMITTANCE_MIN)) {
-                done = true;
-                continue;
-            }
-            const float weight = left * alpha;
-            red += weight * s.red;
-            green += weight * s.green;
-            blue += weight * s.blue;
-            z += weight * s.depth;
-            left = next;
-        }
+    ForwardPixel pixel = {float(at.x) + 0.5f, float(at.y) + 0.5f, 1, 0, 0, 0, 0, !at.inside};
+    walker.look_ahead(WARP);
+    Splat own = {};
+    if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];
+    while (walker.count > 0 && !__all_sync(ALL_LANES, pixel.done)) {
+        const int count = min_of(int(walker.count), WARP);
+        batch[at.lane] = staged(own);
+        walker.take(count);
+        walker.look_ahead(WARP);
+        if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];  // arrives while these are blended
+        for (int k = 0; k < count; ++k) blend_one(batch[k], pixel);
         __syncwarp();
     }
     if (!at.inside) return;
-    const size_t plane = size_t(width) * height, pixel = size_t(at.y) * width + at.x;
-    float* out = image + 3 * plane * slot + pixel;
-    out[0] = red + left * background[0];
-    out[plane] = green + left * background[1];
-    out[2 * plane] = blue + left * background[2];
-    remaining[plane * slot + pixel] = left;
-    if (depth != nullptr) depth[plane * slot + pixel] = z;
+    const size_t plane = size_t(width) * height, offset = size_t(at.y) * width + at.x;
+    float* out = image + 3 * plane * slot + offset;
+    out[0] = pixel.red + pixel.left * background[0];
+    out[plane] = pixel.green + pixel.left * background[1];
+    out[2 * plane] = pixel.blue + pixel.left * background[2];
+    remaining[plane * slot + offset] = pixel.left;
+    if (depth != nullptr) depth[plane * slot + offset] = pixel.depth;
 }
 
 namespace gs {
 
+constexpr int BATCH = 16;      // splats that the backward pass blends before it sums over their pixels
+constexpr int ROW = WARP + 1;  // padded, so that the lanes' rows lie in different banks
+
 // What a warp of the backward pass keeps in shared memory.
 struct BackwardStage {
-    Splat splats[WARP];
-    float4 gradient[WARP];        // of the picture, per pixel: red, green, blue, depth
-    float power[WARP * ROW];      // [splat][pixel] gradient of the power
-    float weight[WARP * ROW];     // [splat][pixel] blending weight
-    u32 waiting[2 * WARP];        // splats gathered and not yet blended
+    Splat splats[BATCH];
+    float4 gradient[WARP];     // of the picture, per pixel: red, green, blue, depth
+    float2 terms[BATCH * ROW]; // [splat][pixel]: gradient of the power, blending weight
+    u32 ring[RING];
 };
 
 // The running state of a pixel: transmittance, and S of common/blend.h.
@@ -118,49 +166,53 @@ struct BackwardPixel {
     bool done;
 };
 
-// One splat over one pixel: fills its two entries and returns whether it was blended.
-GS_FN bool blend_backward_one(const Splat& s, BackwardPixel& p, float* power_out, float* weight_out) {
-    *power_out = 0;
-    *weight_out = 0;
+// One splat over one pixel: fills its two terms and returns whether it was blended.
+template <bool DEPTH>
+GS_FN bool blend_backward_one(const Splat& s, BackwardPixel& p, float2* terms) {
     const float power = power_of(s.a, s.b, s.c, p.x - s.x, p.y - s.y);
-    if (p.done || power < s.extent_x) return false;
-    const float alpha = alpha_of(s.opacity, power);
-    const float next = p.left * (1 - alpha);
-    if (next < float(TRANSMITTANCE_MIN)) {
-        p.done = true;
-        return false;
+    float2 out = {0, 0};
+    bool blended = false;
+    if (!p.done && power >= s.extent_x) {
+        const float alpha = alpha_of(s.opacity, power);
+        const float next = p.left * (1 - alpha);
+        blended = next >= float(TRANSMITTANCE_MIN);
+        p.done = !blended;
+        if (blended) {
+            const float weight = p.left * alpha;
+            const float4 g = p.gradient;
+            float value = g.x * s.red + g.y * s.green + g.z * s.blue;
+            if (DEPTH) value += g.w * s.depth;
+            p.behind -= weight * value;
+            out = {power_backward(alpha, p.left * value - p.behind / (1 - alpha)), weight};
+            p.left = next;
+        }
     }
-    const float weight = p.left * alpha;
-    const float4 g = p.gradient;
-    const float value = g.x * s.red + g.y * s.green + g.z * s.blue + g.w * s.depth;
-    p.behind -= weight * value;
-    *power_out = power_backward(alpha, p.left * value - p.behind / (1 - alpha));
-    *weight_out = weight;
-    p.left = next;
-    return true;
+    *terms = out;
+    return blended;
 }
 
-// A lane sums over the 32 pixels for one splat (its own copy `s`; row `k` of the buffers) and adds to its gradient.
-GS_FN void sum_pixels(const BackwardStage& stage, const Splat& s, int k, float first_x, float first_y, bool with_depth,
-                      SplatSums* out) {
+// Sums over half the pixels of the part, rows 2 `half` and 2 `half` + 1, for the splat in row `k`.
+template <bool DEPTH>
+GS_FN SplatSums sum_half(const BackwardStage& stage, const Splat& s, int k, int half, float first_x, float first_y) {
     SplatSums v = {};
-    for (int row = 0; row < PART_H; ++row) {
-        const float dy = first_y + float(row) - s.y;
+#pragma unroll
+    for (int row = 0; row < PART_H / 2; ++row) {
+        const int first = (half * (PART_H / 2) + row) * PART_W;
+        const float dy = first_y + float(half * (PART_H / 2) + row) - s.y;
         float h = 0, hx = 0, hxx = 0;
 #pragma unroll
         for (int column = 0; column < PART_W; ++column) {
-            const int pixel = row * PART_W + column;
             const float dx = first_x + float(column) - s.x;
-            const float power = stage.power[k * ROW + pixel], weight = stage.weight[k * ROW + pixel];
-            const float4 g = stage.gradient[pixel];
-            const float moment = power * dx;
-            h += power;
+            const float2 term = stage.terms[k * ROW + first + column];
+            const float4 g = stage.gradient[first + column];
+            const float moment = term.x * dx;
+            h += term.x;
             hx += moment;
             hxx += moment * dx;
-            v.red += weight * g.x;
-            v.green += weight * g.y;
-            v.blue += weight * g.z;
-            if (with_depth) v.depth += weight * g.w;
+            v.red += term.y * g.x;
+            v.green += term.y * g.y;
+            v.blue += term.y * g.z;
+            if (DEPTH) v.depth += term.y * g.w;
         }
         v.h += h;
         v.hx += hx;
@@ -169,39 +221,71 @@ GS_FN void sum_pixels(const BackwardStage& stage, const Splat& s, int k, float f
         v.hxy += dy * hx;
         v.hyy += dy * dy * h;
     }
-    add_to(&out->h, v.h, v.hx, v.hy, v.hxx);
-    add_to(&out->hxy, v.hxy, v.hyy, v.red, v.green);
-    atomicAdd(&out->blue, v.blue);
-    if (with_depth) atomicAdd(&out->depth, v.depth);
+    return v;
 }
 
-// Blends the first `count` waiting splats of the warp and adds up their gradients.
-GS_FN void blend_backward_batch(BackwardStage& stage, BackwardPixel& pixel, int count, int lane, float first_x,
-                                float first_y, bool with_depth, const Splat* splats, SplatSums* sums) {
-    Splat own = {};
-    u32 index = 0;
-    if (lane < count) {
-        index = stage.waiting[lane];
-        own = staged(splats[index]);
-        stage.splats[lane] = own;
+GS_FN float with_other_half(float value) { return value + __shfl_xor_sync(ALL_LANES, value, WARP / 2); }
+
+// The two lanes that share a splat add their halves up and then each a part of the result to its gradient.
+template <bool DEPTH>
+GS_FN void add_sums(SplatSums v, int half, bool any, SplatSums* out) {
+    v.h = with_other_half(v.h);
+    v.hx = with_other_half(v.hx);
+    v.hy = with_other_half(v.hy);
+    v.hxx = with_other_half(v.hxx);
+    v.hxy = with_other_half(v.hxy);
+    v.hyy = with_other_half(v.hyy);
+    v.red = with_other_half(v.red);
+    v.green = with_other_half(v.green);
+    v.blue = with_other_half(v.blue);
+    if (DEPTH) v.depth = with_other_half(v.depth);
+    if (!any) return;
+    if (half == 0) {
+        add_to(&out->h, v.h, v.hx, v.hy, v.hxx);
+        atomicAdd(&out->blue, v.blue);
+    } else {
+        add_to(&out->hxy, v.hxy, v.hyy, v.red, v.green);
+        if (DEPTH) atomicAdd(&out->depth, v.depth);
     }
-    __syncwarp();
-    u32 blended = 0;
-    for (int k = 0; k < count; ++k) {
-        const bool hit = blend_backward_one(stage.splats[k], pixel, &stage.power[k * ROW + lane],
-                                            &stage.weight[k * ROW + lane]);
-        blended |= u32(__any_sync(ALL_LANES, hit)) << k;
+}
+
+// A part of the backward pass of a picture; the kernels' arguments are explained there.
+template <bool DEPTH>
+GS_FN void blend_backward_part(BackwardStage& stage, const Place& at, BackwardPixel pixel, Walker walker,
+                               const Splat* splats, SplatSums* sums) {
+    stage.gradient[at.lane] = pixel.gradient;
+    const float first_x = pixel.x - float(at.lane % PART_W), first_y = pixel.y - float(at.lane / PART_W);
+    const int k = at.lane % BATCH, half = at.lane / BATCH;
+    walker.look_ahead(BATCH);
+    Splat coming = {};
+    if (u32(k) < walker.count) coming = splats[walker.waiting(k)];
+    while (walker.count > 0 && !__all_sync(ALL_LANES, pixel.done)) {
+        const int count = min_of(int(walker.count), BATCH);
+        const Splat own = coming;
+        const u32 index = k < count ? walker.waiting(k) : 0;
+        if (half == 0) stage.splats[k] = staged(own);
+        walker.take(count);
+        walker.look_ahead(BATCH);
+        if (u32(k) < walker.count) coming = splats[walker.waiting(k)];  // arrives while these are blended
+        u32 blended = 0;
+        for (int j = 0; j < count; ++j) {
+            const bool hit = blend_backward_one<DEPTH>(stage.splats[j], pixel, &stage.terms[j * ROW + at.lane]);
+            blended |= u32(__any_sync(ALL_LANES, hit)) << j;
+        }
+        __syncwarp();
+        if (blended != 0) {
+            const SplatSums v = sum_half<DEPTH>(stage, own, k, half, first_x, first_y);
+            add_sums<DEPTH>(v, half, (blended >> k & 1) != 0, &sums[index]);
+        }
+        __syncwarp();
     }
-    __syncwarp();
-    if (blended >> lane & 1) sum_pixels(stage, own, lane, first_x, first_y, with_depth, &sums[index]);
-    __syncwarp();
 }
 
 }  // namespace gs
 
 // The gradient of every splat, added to `sums` (slots, stride), from those of the picture, and of remaining and depth
 // where these are given. Walks front to back again, so that what is drawn is decided exactly as forward.
-extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
+extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP, BACKWARD_BLOCKS)
     blend_backward(int tiles_x, int tiles, int stride, int width, int height, const int* starts, const int* ends,
                    const u32* entries, const Splat* splats, const float* image, const float* remaining,
                    const float* depth, const float* v_image, const float* v_remaining, const float* v_depth,
@@ -209,7 +293,7 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     __shared__ BackwardStage stages[BLEND_WARPS];
     if (*overflow != 0) return;
     const Place at = place_of_thread(tiles_x, width, height);
-    const int slot = blockIdx.y, lane = at.lane;
+    const int slot = blockIdx.y;
     const int start = starts[slot * tiles + at.tile], end = ends[slot * tiles + at.tile];
     if (start == end) return;
     BackwardStage& stage = stages[threadIdx.x / WARP];
@@ -224,27 +308,9 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
         if (v_depth != nullptr) pixel.behind += pixel.gradient.w * depth[plane * slot + offset];
         if (v_remaining != nullptr) pixel.behind += v_remaining[plane * slot + offset] * remaining[plane * slot + offset];
     }
-    stage.gradient[lane] = pixel.gradient;
-    const float first_x = pixel.x - float(lane % PART_W), first_y = pixel.y - float(lane / PART_W);
-    const Splat* slot_splats = splats + slot * stride;
-    SplatSums* slot_sums = sums + slot * stride;
-
-    int waiting = 0;
-    for (int base = start; base < end; base += WARP) {
-        if (__all_sync(ALL_LANES, pixel.done)) return;
-        const u32 entry = base + lane < end ? entries[base + lane] : 0;
-        const u32 hits = __ballot_sync(ALL_LANES, (entry >> at.part & 1) != 0);
-        if (entry >> at.part & 1) stage.waiting[waiting + __popc(hits & ((1u << lane) - 1))] = entry >> PARTS;
-        waiting += __popc(hits);
-        __syncwarp();
-        if (waiting < WARP) continue;
-        blend_backward_batch(stage, pixel, WARP, lane, first_x, first_y, v_depth != nullptr, slot_splats, slot_sums);
-        const u32 rest = stage.waiting[WARP + lane];
-        __syncwarp();
-        stage.waiting[lane] = rest;
-        waiting -= WARP;
-    }
-    __syncwarp();
-    if (waiting > 0)
-        blend_backward_batch(stage, pixel, waiting, lane, first_x, first_y, v_depth != nullptr, slot_splats, slot_sums);
+    const Walker walker = {entries, start, end, at.part, at.lane, stage.ring, 0, 0};
+    if (v_depth == nullptr)
+        blend_backward_part<false>(stage, at, pixel, walker, splats + size_t(slot) * stride, sums + size_t(slot) * stride);
+    else
+        blend_backward_part<true>(stage, at, pixel, walker, splats + size_t(slot) * stride, sums + size_t(slot) * stride);
 }

@@ -147,7 +147,7 @@ using namespace gs;
 
 // One kernel per number of coefficients. Does nothing once a list did not fit, so that no step is half done.
 #define UPDATE_SPLATS(K)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS) update_splats_##K(                                   \
+    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, K == 1 ? 5 : 3) update_splats_##K(                                   \
         const int* live, int slots, int stride, int width, int height, float* means, float* log_scales, float* quats, \
         float* opacity_logits, float* sh, float* m_means, float* m_log_scales, float* m_quats,                        \
         float* m_opacity_logits, float* m_sh, float* v_means, float* v_log_scales, float* v_quats,                    \
