@@ -1,0 +1,237 @@
+"""The normal equations of a pose: kernels against plain torch, plain torch against autograd and finite differences."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from diff_gaussian_rasterization import pose_reference as constants
+from diff_gaussian_rasterization import rasterize
+from diff_gaussian_rasterization.cpu_library import cpu_library
+from diff_gaussian_rasterization.pose import pose_normal_equations
+from diff_gaussian_rasterization.pose_reference import (
+    Cloud,
+    Fits,
+    NormalEquations,
+    pose_normal_equations_reference,
+    robust_weights,
+)
+from diff_gaussian_rasterization.reference import rasterize_reference
+from pose_scene import camera_at, disturbed, lopsided, photograph
+from torch import Tensor
+
+from gaussian_splatting.camera import stack_cameras
+from gaussian_splatting.pose import retract
+
+WIDTH, HEIGHT = 21, 18  # no multiple of a tile
+WITHOUT_KERNELS = pytest.mark.skipif(cpu_library() is None, reason="no compiled kernels")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two poses with a picture each, brighter and darker than the model, drawn over two backgrounds."""
+
+    cloud: Cloud
+    fits: Fits
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Case":
+        def move(value: object) -> object:
+            if not isinstance(value, Tensor):
+                return value
+            return value.to(device, dtype if value.is_floating_point() else value.dtype)
+
+        return Case(Cloud(*map(move, self.cloud)), Fits(*map(move, self.fits)))  # type: ignore[arg-type]
+
+    def run(self) -> NormalEquations:
+        return pose_normal_equations(*self.cloud, *self.fits)
+
+
+def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False) -> Case:
+    """`near`: so close that splats lie behind the camera, at the border and beyond, where J's view is clamped."""
+    model = lopsided(40, sh_degree=sh_degree)
+    cameras = [camera_at((1, 0.3, 0.4), WIDTH, HEIGHT), camera_at((-0.2, 1, -0.4), WIDTH, HEIGHT)]
+    if near:
+        cameras = [camera.moved(_forward(2.9) @ camera.cam_from_world) for camera in cameras]
+    pictures = torch.stack([photograph(model, disturbed(camera, model, 4, 0.05)) for camera in cameras])
+    alphas = (pictures.float().mean(-1) < 250).to(torch.uint8) * 255
+    double = model.to("cpu", torch.float64)
+    poses, intrinsics = stack_cameras(cameras, torch.device("cpu"), torch.float64)
+    some = lambda *values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
+    cloud = Cloud(double.means, double.scales, double.quats, double.opacities, double.sh)
+    background = torch.tensor([[1, 1, 0.9], [1, 0.95, 1]], dtype=torch.float64)
+    fits = Fits(
+        poses, intrinsics, WIDTH, HEIGHT, background, pictures, torch.tensor([0, 1]), some(0.1, 0.0, 0.1), robust,
+        some(0.05, 0.1), some(0.9, 1.1), some(0.02, -0.03), alphas, 0.5,
+    )  # fmt: skip
+    return Case(cloud, fits)
+
+
+def _forward(distance: float) -> Tensor:
+    step = torch.eye(4, dtype=torch.float64)
+    step[2, 3] = -distance
+    return step
+
+
+def robust_cost(case: Case, view: int, parameters: Tensor) -> Tensor:
+    """The cost at (twist, gain, offset) by another route than the kernels': a true exponential, one plain rendering."""
+    fits = case.fits
+    pose = retract(fits.cam_from_world[view : view + 1], parameters[None, :6], fits.center)
+    black = torch.zeros(3, dtype=torch.float64)
+    intrinsics = fits.intrinsics[view : view + 1]
+    drawn = rasterize_reference(*case.cloud, pose, intrinsics, fits.width, fits.height, black)
+    image = parameters[6] * drawn.image[0] + parameters[7] * drawn.alpha
+    image = (image + (1 - drawn.alpha) * fits.background[view][:, None, None]).clamp(0, 1)
+    residual = image - fits.targets[view].permute(2, 0, 1).double() / 255
+    mask = drawn.alpha - fits.target_alphas[view].double() / 255  # type: ignore[index]
+    e = ((residual.square().sum(0) + fits.alpha_weight * mask[0].square()) / (3 + fits.alpha_weight)).sqrt()
+    return robust_weights(fits.robust, fits.scale[view], e)[1].sum()
+
+
+def at(case: Case, view: int) -> Tensor:
+    """Where the equations are taken: no twist yet, the case's gain and offset."""
+    fits = case.fits
+    return torch.cat((torch.zeros(6, dtype=torch.float64), fits.gain[view, None], fits.offset[view, None]))
+
+
+@pytest.mark.parametrize("near", [False, True])
+@pytest.mark.parametrize("robust,sh_degree", [("l2", 0), ("huber", 2), ("tukey", 3)])
+def test_reference_gradient_is_autograds(robust: str, sh_degree: int, near: bool) -> None:
+    case = make_case(robust, sh_degree, near)
+    found = pose_normal_equations_reference(*case_parts(case))
+    for view in range(2):
+        start = at(case, view).requires_grad_(True)
+        cost = robust_cost(case, view, start)
+        (gradient,) = torch.autograd.grad(cost, start)
+        torch.testing.assert_close(found.cost[view], cost.detach())
+        torch.testing.assert_close(found.gradient[view], gradient, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("parameter", range(8))
+def test_reference_gradient_is_the_difference_quotient(parameter: int) -> None:
+    case = make_case("huber", 1)
+    gradient = pose_normal_equations_reference(*case_parts(case)).gradient[0, parameter]
+    step = torch.zeros(8, dtype=torch.float64)
+    step[parameter] = 1e-7
+    start = at(case, 0)
+    quotient = (robust_cost(case, 0, start + step) - robust_cost(case, 0, start - step)) / 2e-7
+    torch.testing.assert_close(gradient, quotient, rtol=1e-5, atol=1e-5)
+
+
+def test_hessian_is_the_second_derivative_where_the_fit_is_perfect() -> None:
+    """With residuals near zero Gauss-Newton's matrix is the true one."""
+    case = make_case("l2")
+    fits = case.fits._replace(
+        gain=torch.ones(2).double(), offset=torch.zeros(2).double(), background=torch.ones(2, 3).double()
+    )
+    black = torch.zeros(3, dtype=torch.float64)
+    drawn = rasterize_reference(*case.cloud, fits.cam_from_world, fits.intrinsics, WIDTH, HEIGHT, black + 1)
+    pictures = (drawn.image.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    case = Case(case.cloud, fits._replace(targets=pictures, target_alphas=None, alpha_weight=0.0))
+    found = case.run()
+    step = 0.01 * torch.nn.functional.normalize(torch.randn(6, generator=torch.Generator().manual_seed(0)), dim=0)
+    twist = torch.cat((step.double(), torch.zeros(2).double()))
+    full = Case(case.cloud, case.fits._replace(target_alphas=torch.zeros_like(pictures[..., 0])))
+    rise = robust_cost(full, 0, at(case, 0) + twist) - robust_cost(full, 0, at(case, 0))
+    expected = twist @ found.gradient[0] + 0.5 * twist @ found.hessian[0] @ twist
+    assert rise.item() == pytest.approx(expected.item(), rel=0.1)
+
+
+def case_parts(case: Case) -> tuple[Cloud, Fits]:
+    return case.cloud, case.fits
+
+
+@WITHOUT_KERNELS
+@pytest.mark.parametrize("near", [False, True])
+@pytest.mark.parametrize("robust,sh_degree", [("l2", 0), ("huber", 1), ("tukey", 3)])
+def test_kernels_are_the_reference(robust: str, sh_degree: int, near: bool, device: torch.device) -> None:
+    case = make_case(robust, sh_degree, near)
+    expected = pose_normal_equations_reference(*case_parts(case))
+    if device.type == "cpu":
+        for found, wanted in zip(case.run(), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    single = case.to(device, torch.float32).run()
+    for found, wanted in zip(single[:3], expected[:3], strict=True):
+        assert (found.cpu() - wanted).norm() <= 1e-3 * wanted.norm()
+    assert (single.histogram.cpu() - expected.histogram).abs().sum() <= 0.01 * expected.histogram.sum()
+
+
+@WITHOUT_KERNELS
+def test_precomputed_colors_and_no_silhouette() -> None:
+    case = make_case("huber")
+    cloud = case.cloud._replace(colors=torch.rand(40, 3, generator=torch.Generator().manual_seed(1)).double())
+    case = Case(cloud, case.fits._replace(target_alphas=None, alpha_weight=0.0))
+    for found, wanted in zip(case.run(), pose_normal_equations_reference(*case_parts(case)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_poses_share_pictures_and_may_be_none() -> None:
+    case = make_case()
+    both = case.run()
+    swapped = Case(case.cloud, case.fits._replace(target_index=torch.tensor([1, 1]))).run()
+    torch.testing.assert_close(swapped.cost[1], both.cost[1])
+    assert swapped.cost[0] > both.cost[0]
+    f = case.fits
+    none = f._replace(
+        cam_from_world=f.cam_from_world[:0], intrinsics=f.intrinsics[:0], background=f.background[:0],
+        target_index=f.target_index[:0], scale=f.scale[:0], gain=f.gain[:0], offset=f.offset[:0],
+    )  # fmt: skip
+    assert [tuple(t.shape) for t in Case(case.cloud, none).run()] == [(0, 8, 8), (0, 8), (0,), (0, 128)]
+
+
+def test_nothing_to_see_costs_the_bare_background() -> None:
+    case = make_case("l2")
+    empty = Cloud(*(tensor[:0] for tensor in case.cloud))
+    found = Case(empty, case.fits._replace(target_alphas=None, alpha_weight=0.0)).run()
+    difference = case.fits.targets.double() / 255 - case.fits.background[:, None, None]
+    torch.testing.assert_close(found.cost, 0.5 * difference.square().mean(3).sum((1, 2)))
+    assert not found.gradient.any() and not found.hessian.any() and not found.histogram.any()
+
+
+@WITHOUT_KERNELS
+def test_the_number_of_threads_changes_nothing() -> None:
+    case = make_case("tukey").to(torch.device("cpu"), torch.float32)
+    threads = torch.get_num_threads()
+    results = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        results.append(case.run())
+    torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"background": torch.ones(3).double()}, "background"),
+        ({"targets": torch.zeros(2, HEIGHT, WIDTH, 4, dtype=torch.uint8)}, "targets"),
+        ({"target_index": torch.zeros(2, dtype=torch.int32)}, "target_index"),
+        ({"robust": "cauchy"}, "robust"),
+        ({"alpha_weight": 0.0}, "alpha_weight"),
+        ({"scale": torch.ones(3).double()}, "scale"),
+        ({"center": torch.zeros(2).double()}, "center"),
+    ],
+)
+def test_wrong_arguments_are_named(change: dict[str, object], message: str) -> None:
+    case = make_case()
+    with pytest.raises(ValueError, match=message):
+        replace(case, fits=case.fits._replace(**change)).run()  # type: ignore[arg-type]
+
+
+def test_constants_are_those_of_the_header() -> None:
+    header = Path(__file__).parent.parent / "submodules/diff-gaussian-rasterization/csrc/common/pose.h"
+    found = dict(re.findall(r"constexpr \w+ (\w+) = ([\d.]+);", header.read_text()))
+    for name in ("TWIST", "POSE_PARAMETERS", "RESIDUAL_BINS", "RESIDUAL_MAX", "HUBER_TUNING", "TUKEY_TUNING"):
+        assert float(found[name]) == getattr(constants, name), name
+
+
+def test_prediction_is_the_rendering() -> None:
+    case = make_case()
+    f = case.fits
+    drawn = rasterize(*case.cloud, f.cam_from_world[:1], f.intrinsics[:1], WIDTH, HEIGHT, f.background[0])
+    plain = f._replace(gain=torch.ones(2).double(), offset=torch.zeros(2).double())
+    start = torch.zeros(8, dtype=torch.float64)
+    start[6] = 1
+    prediction, _ = constants.predict(case.cloud, plain, 0, start)
+    torch.testing.assert_close(prediction[:3], drawn.image[0].clamp(0, 1), rtol=1e-9, atol=1e-9)
