@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from simple_knn import distCUDA2
 from torch import Tensor
 
-from gaussian_splatting.camera import stack_cameras
+from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.data import View, area_resize
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 _WHITE = 250  # darker in any channel is object; JPEG and resampling blur the last few grey levels
 _WHITE_BORDER = 0.95  # this share of the border pixels, over all views, must be white
 _HULL_WIDTH = 200  # silhouettes are carved at most this wide (pixels): enough for a start
-_VIEWS_PER_FAULT = 100  # so many views may hold one bad mask or pose that must not cut the object
+_HULL_VIEWS = 70  # evenly spaced views that carve and colour: more make it slower, hardly tighter
+_VIEWS_PER_FAULT = 50  # so many views may hold one bad mask or pose that must not cut the object
 _START_CELLS = 16  # cells per side of the coarsest grid
 _MAX_DEPTH = 6  # times the grid is refined at most: 1024 cells per side
-_COLOR_VIEWS = 64  # views asked for colours, evenly spaced
 _HULL_SPREAD = 0.6  # of the distance to the neighbours: a surface closes with less overlap than a cloud
 _MIN_SCALE = 1e-7  # squared distance floor of coincident points, as 3DGS
 
@@ -70,7 +70,7 @@ def visual_hull(
     silhouettes = _silhouettes(views, device)
     cells, size = carve(silhouettes, count)
     means = cells + (torch.rand(cells.shape, generator=generator) - 0.5).to(device) * size
-    colors, seen = _colors(means, silhouettes, max(1, len(views) // _COLOR_VIEWS), size)
+    colors, seen = _colors(means, silhouettes, size)
     means, colors = means[seen], colors[seen]
     chosen = torch.randperm(means.shape[0], generator=generator)[:count].sort().values.to(device)
     return from_points(means[chosen], colors[chosen], sh_degree, opacity, _HULL_SPREAD)
@@ -95,12 +95,20 @@ class Silhouettes:
         return fx * x / safe + cx, fy * y / safe + cy, z
 
 
-def _silhouettes(views: Sequence[View], device: torch.device | str) -> Silhouettes:
+def _small_pictures(views: Sequence[View]) -> tuple[list[Camera], list[np.ndarray]]:
+    """Cameras and pictures of the views that the hull is made from."""
+    chosen = [views[i * len(views) // _HULL_VIEWS] for i in range(_HULL_VIEWS)] if len(views) > _HULL_VIEWS else views
     first = views[0].camera
     width = min(_HULL_WIDTH, first.width)
     height = max(1, round(first.height * width / first.width))
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda v: area_resize(v.image.numpy(), width, height), views))
+        images = list(pool.map(lambda v: area_resize(v.image.numpy(), width, height), chosen))
+    return [v.camera.resized(width, height) for v in chosen], images
+
+
+def _silhouettes(views: Sequence[View], device: torch.device | str) -> Silhouettes:
+    cameras, images = _small_pictures(views)
+    with ThreadPoolExecutor() as pool:
         masks = list(pool.map(object_mask, images))
         border = np.mean([np.mean(np.r_[m[0], m[-1], m[:, 0], m[:, -1]]) for m in masks])
         if border > 1 - _WHITE_BORDER:
@@ -108,15 +116,16 @@ def _silhouettes(views: Sequence[View], device: torch.device | str) -> Silhouett
         if not any(m.any() for m in masks):
             raise NoHull("every picture is white")
         distance = list(pool.map(_signed_distance, masks))
-    poses, intrinsics = stack_cameras([v.camera.resized(width, height) for v in views], torch.device("cpu"))
+    poses, intrinsics = stack_cameras(cameras, torch.device("cpu"))
     pictures, distances = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (images, distance))
     return Silhouettes(pictures, distances, poses.to(device), intrinsics)
 
 
 def object_pixels(views: Sequence[View]) -> float:
-    """The mean number of pixels that the object covers in a view."""
-    with ThreadPoolExecutor() as pool:
-        return float(np.mean(list(pool.map(lambda v: object_mask(v.image.numpy()).sum(), views))))
+    """The mean number of pixels that the object covers in a view, measured on small pictures."""
+    _, images = _small_pictures(views)
+    share = float(np.mean([object_mask(image).mean() for image in images]))
+    return share * views[0].camera.width * views[0].camera.height
 
 
 def object_mask(image: np.ndarray) -> np.ndarray:
@@ -205,12 +214,12 @@ def _bounds(s: Silhouettes) -> tuple[Float[Tensor, "3"], float]:
 
 
 def _colors(
-    points: Float[Tensor, "n 3"], s: Silhouettes, step: int, size: float
+    points: Float[Tensor, "n 3"], s: Silhouettes, size: float
 ) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
     """The median colour over the views that see each point in front of the others, and whether any does."""
     height, width = s.distance.shape[1:]
     samples = []
-    for view in range(0, s.images.shape[0], step):
+    for view in range(s.images.shape[0]):
         column, row, depth = s.project(points, view)
         seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
         column, row = column.clamp(0, width - 1).long(), row.clamp(0, height - 1).long()
