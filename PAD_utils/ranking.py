@@ -59,10 +59,13 @@ def collect(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray | None]) -> P
     for score_map, mask in zip(maps, found, strict=True):
         if mask is None:
             continue
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        box = (slice(top, top + height), slice(left, left + width))  # the rest needs no labels
+        marked = mask[box]
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(marked.view(np.uint8), connectivity=8)
         area_of_label = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
-        anomalous.append(score_map[mask].astype(dtype))
-        weights.append(1 / area_of_label[labels[mask]])
+        anomalous.append(score_map[box][marked].astype(dtype))
+        weights.append(1 / area_of_label[labels[marked]])
         regions += count - 1  # label 0 is the background
     return PixelScores(_sorted_normal(maps, found, dtype), np.concatenate(anomalous), np.concatenate(weights), regions)
 
@@ -145,7 +148,9 @@ def _sorted_normal(
     maps: Sequence[np.ndarray], masks: Sequence[np.ndarray | None], dtype: np.dtype
 ) -> list[NDArray[np.floating]]:
     """The scores of all normal pixels, sorted within each of a few shards, in parallel."""
-    counts = [m.size - (0 if mask is None else int(mask.sum())) for m, mask in zip(maps, masks, strict=True)]
+    counts = [
+        m.size - (0 if mask is None else int(np.count_nonzero(mask))) for m, mask in zip(maps, masks, strict=True)
+    ]
     scores = np.empty(sum(counts), dtype)
     for score_map, mask, end, count in zip(maps, masks, np.cumsum(counts), counts, strict=True):
         scores[end - count : end] = score_map.ravel() if mask is None else score_map[~mask]

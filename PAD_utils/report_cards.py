@@ -41,9 +41,8 @@ class ReportImage:
 
 def cards(images: Sequence[ReportImage], threshold: float | None) -> list[dict[str, Any]]:
     """What the template needs of each image, the ones that need a look first."""
-    peaks = [max(region.peak for region in image.regions) for image in images if image.regions]
-    glaring = float(np.median(peaks)) if peaks else None
-    pictures = encode_all([Source(i.query, i.rendering, i.anomaly_map) for i in images], glaring, PICTURE_BUDGET)
+    sources = [Source(i.query, i.rendering, i.anomaly_map) for i in images]
+    pictures = encode_all(sources, _usual_defect(images, threshold), PICTURE_BUDGET)
     axis = ScoreAxis.of(known_scores(images), threshold)
     found = []
     for i, (image, encoded, concern) in enumerate(zip(images, pictures, _concern(images, threshold), strict=True)):
@@ -67,6 +66,14 @@ def cards(images: Sequence[ReportImage], threshold: float | None) -> list[dict[s
             }
         )
     return sorted(found, key=lambda card: -card["concern"])
+
+
+def _usual_defect(images: Sequence[ReportImage], threshold: float | None) -> float | None:
+    """The highest score of a defect of middling size; None if there is a threshold and nothing went above it."""
+    peaks = [max(region.peak for region in image.regions) for image in images if image.regions]
+    if not peaks and threshold is None:
+        peaks = [float(image.anomaly_map.max()) for image in images if image.anomaly_map is not None]
+    return float(np.median(peaks)) if peaks else None
 
 
 def known_scores(images: Sequence[ReportImage]) -> list[float]:
