@@ -1,6 +1,7 @@
 """Differentiable rasterization of 3D Gaussians on the CPU and on CUDA GPUs."""
 
+from diff_gaussian_rasterization.compat import GaussianRasterizationSettings, GaussianRasterizer
 from diff_gaussian_rasterization.ops import photometric_loss, rasterize
 from diff_gaussian_rasterization.reference import Rasterized
 
-__all__ = ["Rasterized", "photometric_loss", "rasterize"]
+__all__ = ["GaussianRasterizationSettings", "GaussianRasterizer", "Rasterized", "photometric_loss", "rasterize"]

@@ -1,0 +1,110 @@
+"""The face that other 3D Gaussian splatting code knows: GaussianRasterizationSettings and GaussianRasterizer.
+
+Two versions of the original are in use. Code for the older one leaves `antialiasing` out and unpacks (color, radii);
+code for the newer one sets it and unpacks (color, radii, depth). Each gets what it expects; either way the result also
+carries `.alpha` and `.depth`. The depth is the sum of blending weight times camera z, not of weight over z.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diff_gaussian_rasterization.checks import expect
+from diff_gaussian_rasterization.ops import rasterize
+from diff_gaussian_rasterization.reference import NEAR_PLANE
+
+
+class GaussianRasterizationSettings(NamedTuple):
+    """One view. The matrices act on row vectors: viewmatrix is the transpose of cam_from_world, projmatrix that of the
+    projection times cam_from_world. campos, prefiltered and debug are accepted and not needed."""
+
+    image_height: int
+    image_width: int
+    tanfovx: float
+    tanfovy: float
+    bg: Tensor
+    scale_modifier: float
+    viewmatrix: Tensor
+    projmatrix: Tensor
+    sh_degree: int
+    campos: Tensor
+    prefiltered: bool
+    debug: bool
+    antialiasing: bool | None = None
+
+
+class Outputs(tuple[Tensor, ...]):
+    """color (3, H, W), radii (N,) and, for newer code, depth (1, H, W); as attributes also alpha and depth (1, H, W)."""
+
+    alpha: Tensor
+    depth: Tensor
+
+
+class GaussianRasterizer(torch.nn.Module):
+    """Draws Gaussians from the view of its settings; differentiable in them and in viewmatrix."""
+
+    def __init__(self, raster_settings: GaussianRasterizationSettings) -> None:
+        super().__init__()
+        self.raster_settings = raster_settings
+
+    def markVisible(self, positions: Tensor) -> Tensor:  # noqa: N802 (the name other 3DGS code calls)
+        """Which of the positions (N, 3) lie beyond the near plane: (N,) bool."""
+        view = self.raster_settings.viewmatrix
+        with torch.no_grad():
+            return positions @ view[:3, 2] + view[3, 2] > NEAR_PLANE
+
+    def forward(
+        self,
+        means3D: Tensor,  # noqa: N803
+        means2D: Tensor | None,  # noqa: N803
+        opacities: Tensor,
+        shs: Tensor | None = None,
+        colors_precomp: Tensor | None = None,
+        scales: Tensor | None = None,
+        rotations: Tensor | None = None,
+        cov3D_precomp: Tensor | None = None,  # noqa: N803
+    ) -> Outputs:
+        """means3D (N, 3), means2D (N, 2 or more) whose gradient becomes that of the projected means in units of half the
+        picture's size (its values are not read), opacities (N, 1), scales (N, 3), rotations wxyz (N, 4), and either shs
+        (N, K, 3) or colors_precomp (N, 3). Raises ValueError for anything else, cov3D_precomp included."""
+        settings = self.raster_settings
+        if settings.antialiasing:
+            raise ValueError("antialiasing: expected False, this rasterizer has no antialiased opacities")
+        if cov3D_precomp is not None or scales is None or rotations is None:
+            raise ValueError("cov3D_precomp: expected None, with scales and rotations given")
+        if (shs is None) == (colors_precomp is None):
+            raise ValueError("shs, colors_precomp: expected exactly one of the two")
+        expect("opacities", opacities, (means3D.shape[0], 1), means3D)
+        out = rasterize(
+            means3D,
+            scales * settings.scale_modifier,
+            rotations,
+            opacities[:, 0],
+            colors_precomp if shs is None else shs[:, : (settings.sh_degree + 1) ** 2],
+            settings.viewmatrix.T[None],
+            _intrinsics(settings)[None].to(means3D),
+            settings.image_width,
+            settings.image_height,
+            settings.bg,
+            _screen_offsets(means2D, settings),
+        )
+        newer = settings.antialiasing is not None
+        outputs = Outputs((out.image[0], out.radii[0], out.depth) if newer else (out.image[0], out.radii[0]))
+        outputs.alpha, outputs.depth = out.alpha, out.depth
+        return outputs
+
+
+def _intrinsics(settings: GaussianRasterizationSettings) -> Tensor:
+    """fx, fy, cx, cy in pixels. The principal point stands in projmatrix: the share of z in its x and y, seen along z."""
+    half = torch.tensor((settings.image_width / 2, settings.image_height / 2), device=settings.projmatrix.device)
+    off_axis = settings.viewmatrix[:3, 2].detach() @ settings.projmatrix[:3, :2].detach()
+    tangents = torch.tensor((settings.tanfovx, settings.tanfovy), device=half.device)
+    return torch.cat((half / tangents, half * (1 + off_axis)))
+
+
+def _screen_offsets(means2D: Tensor | None, settings: GaussianRasterizationSettings) -> Tensor | None:  # noqa: N803
+    if means2D is None or not means2D.requires_grad:
+        return None
+    half = means2D.new_tensor((settings.image_width / 2, settings.image_height / 2))
+    return ((means2D - means2D.detach())[:, :2] * half)[None]

@@ -1,0 +1,99 @@
+"""Small scenes for the rasterizer's tests, drawn from a seed, and how two renderings are compared."""
+
+import torch
+from diff_gaussian_rasterization import Rasterized, rasterize
+from diff_gaussian_rasterization.scene import Scene
+from torch import Tensor
+
+TENSORS = (
+    "means",
+    "scales",
+    "quats",
+    "opacities",
+    "colors",
+    "cam_from_world",
+    "intrinsics",
+    "background",
+    "screen_offsets",
+)
+
+
+def random_scene(
+    count: int,
+    width: int,
+    height: int,
+    *,
+    views: int = 2,
+    sh: int = 4,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> Scene:
+    """A cloud around the origin seen from `views` sides. Some Gaussians are opaque, some lie behind a camera or off the
+    picture, two lie at one place. sh = 0: precomputed colours."""
+    g = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=g, dtype=torch.float64)
+
+    means = (uniform(count, 3) - 0.5) * torch.tensor((3.0, 3.0, 5.0), dtype=torch.float64)
+    if count > 1:
+        means[1] = means[0]
+    colors = uniform(count, sh, 3) - 0.4 if sh else uniform(count, 3)
+    cam_from_world = torch.eye(4, dtype=torch.float64).repeat(views, 1, 1)
+    for view in range(views):
+        rotation, _ = torch.linalg.qr(uniform(3, 3) - 0.5)
+        cam_from_world[view, :3, :3] = rotation * torch.linalg.det(rotation).sign()
+        cam_from_world[view, :3, 3] = torch.tensor((0.1, -0.2, 1.8 + 0.5 * view))
+    intrinsics = torch.tensor((1.1 * width, 1.05 * width, 0.52 * width, 0.47 * height), dtype=torch.float64)
+    tensors = (
+        means,
+        uniform(count, 3) * 0.25 + 0.01,
+        uniform(count, 4) - 0.5,
+        (uniform(count) * 1.2).clamp(max=1.0),
+        colors,
+        cam_from_world,
+        intrinsics.repeat(views, 1),
+    )
+    background = torch.tensor((0.9, 0.5, 0.2), dtype=torch.float64)
+    offsets = (uniform(views, count, 2) - 0.5) * 0.2
+    return cast(Scene(*tensors, width, height, background, offsets), dtype)
+
+
+def broad_scene(sh: int) -> Scene:
+    """Four Gaussians over 5 x 4 px that stay clear of every threshold, so that finite differences see a smooth function:
+    alpha is between 1/255 and 0.99 all over. One lies so far aside that the projection's Jacobian is clamped."""
+    scene = random_scene(4, 5, 4, views=1, sh=sh, seed=3)
+    means = scene.means * 0.1
+    means[1, 2] += 0.2
+    means[3, 0] = 1.9
+    cam_from_world = scene.cam_from_world.clone()
+    cam_from_world[:, :3, :3] = torch.eye(3, dtype=torch.float64)
+    scales, opacities = scene.scales + 1.4, 0.2 + 0.4 * scene.opacities
+    return scene._replace(means=means, scales=scales, opacities=opacities, cam_from_world=cam_from_world)
+
+
+def cast(scene: Scene, dtype: torch.dtype) -> Scene:
+    """The scene in another type."""
+    return Scene(*(value.to(dtype) if isinstance(value, Tensor) else value for value in scene))
+
+
+def values_and_gradients(draw, scene: Scene, seed: int = 1) -> tuple[Rasterized, dict[str, Tensor]]:
+    """What `draw` makes of the scene, and the gradient of a random linear loss in image, alpha and depth by name."""
+    leaves = {name: getattr(scene, name).detach().clone().requires_grad_() for name in TENSORS}
+    out = draw(*scene._replace(**leaves))
+    g = torch.Generator().manual_seed(seed)
+    loss = torch.zeros((), dtype=out.image.dtype)
+    for picture in out[:3]:
+        loss = loss + (picture * torch.randn(picture.shape, generator=g, dtype=torch.float64).to(picture.dtype)).sum()
+    return out, dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+
+def assert_gradients_close(got: dict[str, Tensor], expected: dict[str, Tensor], relative: float) -> None:
+    """Every gradient as a whole: relative L2 distance at most `relative`."""
+    for name, want in expected.items():
+        distance = (got[name].double() - want.double()).norm()
+        assert distance <= relative * want.double().norm() + 1e-30, f"{name}: {distance / want.double().norm():.2e}"
+
+
+def draw(scene: Scene) -> Rasterized:
+    return rasterize(*scene)

@@ -1,0 +1,143 @@
+"""The rasterizer under the names and conventions of other 3DGS code."""
+
+import math
+
+import pytest
+import torch
+from diff_gaussian_rasterization import GaussianRasterizationSettings, GaussianRasterizer, rasterize
+from splat_scenes import random_scene
+
+WIDTH, HEIGHT = 40, 30
+FOV_X, FOV_Y = 0.9, 0.7
+
+
+def usual_settings(cam_from_world: torch.Tensor, **changes: object) -> GaussianRasterizationSettings:
+    """As 3DGS's render() fills them in, with its matrices for row vectors."""
+    near, far = 0.01, 100.0
+    projection = torch.zeros(4, 4)
+    projection[0, 0], projection[1, 1] = 1 / math.tan(FOV_X / 2), 1 / math.tan(FOV_Y / 2)
+    projection[2, 2], projection[2, 3], projection[3, 2] = far / (far - near), -far * near / (far - near), 1.0
+    view = cam_from_world.T
+    settings = GaussianRasterizationSettings(
+        image_height=HEIGHT,
+        image_width=WIDTH,
+        tanfovx=math.tan(FOV_X / 2),
+        tanfovy=math.tan(FOV_Y / 2),
+        bg=torch.ones(3),
+        scale_modifier=1.0,
+        viewmatrix=view,
+        projmatrix=view @ projection.T,
+        sh_degree=1,
+        campos=torch.linalg.inv(view)[3, :3],
+        prefiltered=False,
+        debug=False,
+    )
+    return settings._replace(**changes)
+
+
+@pytest.fixture
+def scene():
+    return random_scene(100, WIDTH, HEIGHT, views=1, dtype=torch.float32)
+
+
+def call(scene, settings: GaussianRasterizationSettings, means2d: torch.Tensor | None = None, **changes: object):
+    arguments = {
+        "means3D": scene.means,
+        "means2D": means2d,
+        "shs": scene.colors,
+        "opacities": scene.opacities[:, None],
+        "scales": scene.scales,
+        "rotations": scene.quats,
+    }
+    return GaussianRasterizer(raster_settings=settings)(**{**arguments, **changes})
+
+
+def expected_picture(scene, **changes: object):
+    f = torch.tensor([[0.5 * WIDTH / math.tan(FOV_X / 2), 0.5 * HEIGHT / math.tan(FOV_Y / 2), WIDTH / 2, HEIGHT / 2]])
+    scene = scene._replace(intrinsics=f, background=torch.ones(3), screen_offsets=None)
+    return rasterize(*scene._replace(**changes))
+
+
+def test_older_code_gets_two_values_and_newer_code_three(scene):
+    settings = usual_settings(scene.cam_from_world[0])
+    expected = expected_picture(scene)
+    color, radii = call(scene, settings)
+    torch.testing.assert_close(color, expected.image[0], atol=1e-5, rtol=0)
+    assert torch.equal(radii, expected.radii[0]) and radii.dtype == torch.int32
+    outputs = call(scene, settings._replace(antialiasing=False))
+    color, radii, depth = outputs
+    torch.testing.assert_close(depth, expected.depth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(outputs.alpha, expected.alpha, atol=1e-5, rtol=0)
+
+
+def test_active_degree_and_scale_modifier(scene):
+    settings = usual_settings(scene.cam_from_world[0], sh_degree=0, scale_modifier=0.5)
+    expected = expected_picture(scene, colors=scene.colors[:, :1].contiguous(), scales=scene.scales * 0.5)
+    torch.testing.assert_close(call(scene, settings)[0], expected.image[0], atol=1e-5, rtol=0)
+
+
+def test_precomputed_colours(scene):
+    colors = scene.colors[:, 0].abs()
+    expected = expected_picture(scene, colors=colors)
+    got = call(scene, usual_settings(scene.cam_from_world[0]), shs=None, colors_precomp=colors)
+    torch.testing.assert_close(got[0], expected.image[0], atol=1e-5, rtol=0)
+
+
+def test_principal_point_of_the_projection(scene):
+    settings = usual_settings(scene.cam_from_world[0])
+    shift = torch.zeros(4, 4)
+    shift[2, 0], shift[2, 1] = 0.2, -0.1  # of z on x and y, for row vectors
+    moved = settings._replace(projmatrix=settings.projmatrix + settings.viewmatrix @ shift)
+    intrinsics = torch.tensor(
+        [[0.5 * WIDTH / math.tan(FOV_X / 2), 0.5 * HEIGHT / math.tan(FOV_Y / 2), WIDTH * 0.6, HEIGHT * 0.45]]
+    )
+    expected = rasterize(*scene._replace(intrinsics=intrinsics, background=torch.ones(3), screen_offsets=None))
+    torch.testing.assert_close(call(scene, moved)[0], expected.image[0], atol=1e-4, rtol=0)
+
+
+def test_densification_reads_the_gradient_of_means2d(scene):
+    """In units of half the picture: what moves a splat by one pixel counts W / 2 in x and H / 2 in y."""
+    offsets = torch.zeros(1, 100, 2, requires_grad=True)
+    weight = torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    (expected_picture(scene, screen_offsets=offsets).image[0] * weight).sum().backward()
+    means2d = torch.zeros_like(scene.means, requires_grad=True)
+    screenspace = means2d + 0
+    screenspace.retain_grad()
+    color, _ = call(scene, usual_settings(scene.cam_from_world[0]), screenspace)
+    (color * weight).sum().backward()
+    assert screenspace.grad.shape == (100, 3)
+    assert not screenspace.grad[:, 2].any()
+    expected = offsets.grad[0] * torch.tensor((WIDTH / 2, HEIGHT / 2))
+    assert (screenspace.grad[:, :2] - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_values_of_means2d_are_not_read(scene):
+    settings = usual_settings(scene.cam_from_world[0])
+    anything = torch.randn(100, 3, requires_grad=True)
+    assert torch.equal(call(scene, settings, anything)[0], call(scene, settings)[0])
+
+
+def test_mark_visible():
+    settings = usual_settings(torch.eye(4))
+    positions = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.1], [5.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    assert GaussianRasterizer(settings).markVisible(positions).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shs": None}, "exactly one of the two"),
+        ({"colors_precomp": torch.zeros(100, 3)}, "exactly one of the two"),
+        ({"scales": None}, "cov3D_precomp: expected None"),
+        ({"cov3D_precomp": torch.zeros(100, 6)}, "cov3D_precomp: expected None"),
+        ({"opacities": torch.zeros(100)}, r"opacities: expected shape \(100, 1\)"),
+    ],
+)
+def test_wrong_input_is_named(scene, changes: dict[str, object], words: str):
+    with pytest.raises(ValueError, match=words):
+        call(scene, usual_settings(scene.cam_from_world[0]), **changes)
+
+
+def test_antialiasing_is_refused(scene):
+    with pytest.raises(ValueError, match="antialiasing: expected False"):
+        call(scene, usual_settings(scene.cam_from_world[0], antialiasing=True))
