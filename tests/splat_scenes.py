@@ -60,7 +60,7 @@ def random_scene(
 
 
 def broad_scene(sh: int) -> Scene:
-    """Four Gaussians over 5 x 4 px that stay clear of every threshold, so that finite differences see a smooth function:
+    """Four Gaussians over 5 x 4 px, clear of every threshold, so that finite differences see a smooth function:
     alpha is between 1/255 and 0.99 all over. One lies so far aside that the projection's Jacobian is clamped."""
     scene = random_scene(4, 5, 4, views=1, sh=sh, seed=3)
     means = scene.means * 0.1

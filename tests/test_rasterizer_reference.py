@@ -16,7 +16,7 @@ def test_constants_are_those_of_the_kernels():
     found = dict(re.findall(r"constexpr (?:double|int) (\w+) = (.+);", text))
     assert len(found) == 12
     for name, value in found.items():
-        assert eval(value) == getattr(reference, name), name  # noqa: S307 (our own header: numbers and a quotient)
+        assert eval(value) == getattr(reference, name), name  # our own header: numbers and a quotient
 
 
 @pytest.mark.parametrize("sh", [0, 4])
@@ -43,7 +43,7 @@ def test_blocks_change_nothing():
 
 
 def test_one_round_gaussian_is_the_textbook_formula():
-    """A ball of standard deviation s at depth z, in the middle: alpha = o exp(-r^2 / 2 (f^2 s^2 / z^2 + 0.3))."""
+    """A ball of standard deviation s at depth z: alpha = o exp(-r^2 / (2 (f^2 s^2 / z^2 + 0.3)))."""
     f, s, z, opacity = 40.0, 0.2, 4.0, 0.7
     double = {"dtype": torch.float64}
     scene = Scene(

@@ -16,8 +16,8 @@ from diff_gaussian_rasterization.reference import NEAR_PLANE
 
 
 class GaussianRasterizationSettings(NamedTuple):
-    """One view. The matrices act on row vectors: viewmatrix is the transpose of cam_from_world, projmatrix that of the
-    projection times cam_from_world. campos, prefiltered and debug are accepted and not needed."""
+    """One view. The matrices act on row vectors: viewmatrix is the transpose of cam_from_world, projmatrix that of
+    the projection times cam_from_world. campos, prefiltered and debug are accepted and not needed."""
 
     image_height: int
     image_width: int
@@ -48,7 +48,7 @@ class GaussianRasterizer(torch.nn.Module):
         super().__init__()
         self.raster_settings = raster_settings
 
-    def markVisible(self, positions: Tensor) -> Tensor:  # noqa: N802 (the name other 3DGS code calls)
+    def markVisible(self, positions: Tensor) -> Tensor:
         """Which of the positions (N, 3) lie beyond the near plane: (N,) bool."""
         view = self.raster_settings.viewmatrix
         with torch.no_grad():
@@ -56,24 +56,25 @@ class GaussianRasterizer(torch.nn.Module):
 
     def forward(
         self,
-        means3D: Tensor,  # noqa: N803
-        means2D: Tensor | None,  # noqa: N803
+        means3D: Tensor,
+        means2D: Tensor | None,
         opacities: Tensor,
         shs: Tensor | None = None,
         colors_precomp: Tensor | None = None,
         scales: Tensor | None = None,
         rotations: Tensor | None = None,
-        cov3D_precomp: Tensor | None = None,  # noqa: N803
+        cov3D_precomp: Tensor | None = None,
     ) -> Outputs:
-        """means3D (N, 3), means2D (N, 2 or more) whose gradient becomes that of the projected means in units of half the
-        picture's size (its values are not read), opacities (N, 1), scales (N, 3), rotations wxyz (N, 4), and either shs
-        (N, K, 3) or colors_precomp (N, 3). Raises ValueError for anything else, cov3D_precomp included."""
+        """means3D (N, 3), means2D (N, 2 or more) whose gradient becomes that of the projected means in units of half
+        the picture's size (its values are not read), opacities (N, 1), scales (N, 3), rotations wxyz (N, 4), and either
+        shs (N, K, 3) or colors_precomp (N, 3). Raises ValueError for anything else, cov3D_precomp included."""
         settings = self.raster_settings
         if settings.antialiasing:
             raise ValueError("antialiasing: expected False, this rasterizer has no antialiased opacities")
         if cov3D_precomp is not None or scales is None or rotations is None:
             raise ValueError("cov3D_precomp: expected None, with scales and rotations given")
-        if (shs is None) == (colors_precomp is None):
+        colors = colors_precomp if shs is None else shs[:, : (settings.sh_degree + 1) ** 2]
+        if colors is None or (shs is not None and colors_precomp is not None):
             raise ValueError("shs, colors_precomp: expected exactly one of the two")
         expect("opacities", opacities, (means3D.shape[0], 1), means3D)
         out = rasterize(
@@ -81,7 +82,7 @@ class GaussianRasterizer(torch.nn.Module):
             scales * settings.scale_modifier,
             rotations,
             opacities[:, 0],
-            colors_precomp if shs is None else shs[:, : (settings.sh_degree + 1) ** 2],
+            colors,
             settings.viewmatrix.T[None],
             _intrinsics(settings)[None].to(means3D),
             settings.image_width,
@@ -103,7 +104,7 @@ def _intrinsics(settings: GaussianRasterizationSettings) -> Tensor:
     return torch.cat((half / tangents, half * (1 + off_axis)))
 
 
-def _screen_offsets(means2D: Tensor | None, settings: GaussianRasterizationSettings) -> Tensor | None:  # noqa: N803
+def _screen_offsets(means2D: Tensor | None, settings: GaussianRasterizationSettings) -> Tensor | None:
     if means2D is None or not means2D.requires_grad:
         return None
     half = means2D.new_tensor((settings.image_width / 2, settings.image_height / 2))
