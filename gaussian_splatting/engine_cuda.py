@@ -96,7 +96,8 @@ class _Buffers:
         self.statistics = {name: make(capacity) for name in _STATISTICS}
         self.splats, self.sums = (make(slots, capacity, cuda.SPLAT_FLOATS) for _ in range(2))
         self.radii = make(slots, capacity, dtype=torch.int32)
-        self.counts, self.starts, self.ends = (make(slots * grid.tiles, dtype=torch.int32) for _ in range(3))
+        self.counters = make(slots * grid.tiles * cuda.COUNTER_STRIDE, dtype=torch.int32)
+        self.starts, self.ends = (make(slots * grid.tiles, dtype=torch.int32) for _ in range(2))
         self.keys, self.entries = make(entries, dtype=torch.int64), make(entries, dtype=torch.int32)
         self.image, self.v_image = (make(slots, 3, grid.height, grid.width) for _ in range(2))
         self.remaining = make(slots, grid.height, grid.width)
@@ -261,20 +262,20 @@ class CudaEngine:
             device, "project_splats", (blocks(b.capacity, 128), b.slots, 1), 128,
             s.live, b.capacity, b.capacity, 1, b.coefficients, *(b.params[name] for name in _PARAMETERS),
             views.poses, views.intrinsics, self._order, s.step,
-            grid.width, grid.height, grid.tiles_x, grid.tiles_y, None, b.splats, b.radii, b.counts, s.overflow,
+            grid.width, grid.height, grid.tiles_x, grid.tiles_y, None, b.splats, b.radii, b.counters, s.overflow,
         )  # fmt: skip
         launch(
             device, "allocate_tiles", (blocks(b.slots * grid.tiles, 256), 1, 1), 256,
-            b.slots * grid.tiles, b.entry_capacity, b.counts, b.starts, b.ends, s.total, s.overflow,
+            b.slots * grid.tiles, b.entry_capacity, b.counters, b.starts, b.ends, s.total, s.overflow,
         )  # fmt: skip
         launch(
             device, "scatter_splats", (blocks(b.capacity, 128), b.slots, 1), 128,
             s.live, b.capacity, b.capacity, grid.tiles_x, grid.tiles_y, b.entry_capacity,
-            b.splats, b.radii, b.ends, b.keys, s.overflow,
+            b.splats, b.radii, b.counters, b.keys, s.overflow,
         )  # fmt: skip
         launch(
             device, "sort_tiles", (b.slots * grid.tiles, 1, 1), 256,
-            b.starts, b.ends, b.keys, b.entries, s.overflow,
+            b.starts, b.ends, b.counters, b.keys, b.entries, s.overflow,
         )  # fmt: skip
 
     def _launch_pictures(self, views: _Views, b: _Buffers, loss: LossConfig) -> None:

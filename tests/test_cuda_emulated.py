@@ -63,7 +63,7 @@ def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: 
 
     outer = [torch.randn_like(t) for t in (expected.image, expected.alpha, expected.depth)]
     wanted = torch.autograd.grad(list(expected[:3]), leaves, outer)
-    kept = (got.image, got.depth, got.splats, got.lists, got.pixels)
+    kept = (got.image, got.depth, got.radii, got.splats, got.lists, got.pixels)
     gradients = cuda.backward(*outer, *scene, width, height, background, offsets, *kept)
     for name, value, truth in zip(gradients._fields, gradients, wanted, strict=True):
         assert (value - truth).norm() <= 1e-4 * truth.norm(), name

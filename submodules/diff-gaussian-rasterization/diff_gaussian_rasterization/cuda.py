@@ -16,6 +16,7 @@ TILE = 16  # px; csrc/cuda/device.h holds the same sizes
 SPLAT_FLOATS = 12
 PARTS = 8
 BLEND_WARPS = 4
+COUNTER_STRIDE = 32  # ints from one counter to the next
 MAX_SPLATS = 1 << (32 - PARTS)
 _MAX_ENTRIES = 2**31 - 1
 _HEADER = 4  # int32 words before the lists: the flag, and the number of entries as int64 from the third on
@@ -103,16 +104,16 @@ def forward(
     tiles = views * grid.tiles
     head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=device)
     starts, ends = head[_HEADER : _HEADER + tiles], head[_HEADER + tiles :]
-    counts = torch.zeros(tiles, dtype=torch.int32, device=device)
+    counters = torch.zeros(tiles * COUNTER_STRIDE, dtype=torch.int32, device=device)
     total, flag = head[2:4].view(torch.int64), head[:1]
     launch(
         device, "project_splats", (blocks(n, 128), views, 1), 128,
         None, n, n, 0, _coefficients(colors), *cloud, cam_from_world, intrinsics, None, None,
-        width, height, grid.tiles_x, grid.tiles_y, screen_offsets, splats, radii, counts, flag,
+        width, height, grid.tiles_x, grid.tiles_y, screen_offsets, splats, radii, counters, flag,
     )  # fmt: skip
     launch(
         device, "allocate_tiles", (blocks(tiles, 256), 1, 1), 256,
-        tiles, _MAX_ENTRIES, counts, starts, ends, total, flag,
+        tiles, _MAX_ENTRIES, counters, starts, ends, total, flag,
     )  # fmt: skip
     entry_count = int(total.item())
     if entry_count > _MAX_ENTRIES:
@@ -122,9 +123,12 @@ def forward(
     if entry_count:
         launch(
             device, "scatter_splats", (blocks(n, 128), views, 1), 128,
-            None, n, n, grid.tiles_x, grid.tiles_y, entry_count, splats, radii, lists.ends, keys, lists.flag,
+            None, n, n, grid.tiles_x, grid.tiles_y, entry_count, splats, radii, counters, keys, lists.flag,
         )  # fmt: skip
-        launch(device, "sort_tiles", (tiles, 1, 1), 256, lists.starts, lists.ends, keys, lists.entries, lists.flag)
+        launch(
+            device, "sort_tiles", (tiles, 1, 1), 256,
+            lists.starts, lists.ends, counters, keys, lists.entries, lists.flag,
+        )  # fmt: skip
     image, remaining, depth = (means.new_empty(views, *c, height, width) for c in ((3,), (), ()))
     launch(
         device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
@@ -151,6 +155,7 @@ def backward(
     screen_offsets: Tensor | None,
     image: Tensor,
     depth: Tensor,
+    radii: Tensor,
     splats: Tensor,
     lists: Tensor,
     pixels: Tensor,
@@ -181,7 +186,7 @@ def backward(
     launch(
         device, "backward_splats", (blocks(n, 128), views, 1), 128,
         n, _coefficients(colors), means, scales, quats, colors, cam_from_world, intrinsics, width, height, splats,
-        sums, out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics,
+        radii, sums, out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics,
         out.screen_offsets,
     )  # fmt: skip
     return out

@@ -49,13 +49,13 @@ using namespace gs;
 extern "C" __global__ void __launch_bounds__(128)
     backward_splats(int n, int coefficients, const float* means, const float* scales, const float* quats,
                     const float* colors, const float* cam_from_world, const float* intrinsics, int width, int height,
-                    const Splat* splats, const SplatSums* sums, float* v_means, float* v_scales,
+                    const Splat* splats, const int* radii, const SplatSums* sums, float* v_means, float* v_scales,
                     float* v_quats, float* v_opacities, float* v_colors, float* v_cameras, float* v_intrinsics,
                     float* v_offsets) {
     const int i = blockIdx.x * 128 + threadIdx.x, slot = blockIdx.y, place = slot * n + i;
     const Camera<float> camera = make_camera(cam_from_world + 16 * slot, intrinsics + 4 * slot, width, height);
     CameraGradient<float> v_camera = {};
-    if (i < n && splats[place].opacity > 0) {
+    if (i < n && radii[place] > 0) {
         const Splat s = splats[place];
         const SplatGradient v = splat_gradient(s, sums[place]);
         const Vec3<float> mean = load3(means + 3 * i);

@@ -38,14 +38,14 @@ GS_FN void sort_in_place(u64* keys, int n) {
 
 using namespace gs;
 
-// Gives every tile its place in the lists and clears the counts for the next step. A tile that does not fit is left
-// without a place; `totals[0]` then exceeds the capacity and `overflow` is set.
-extern "C" __global__ void __launch_bounds__(256) allocate_tiles(int tiles, int capacity, int* counts, int* starts,
+// Gives every tile its place in the lists; its counter moves on to where the list starts. A tile that does not fit is
+// left without a place; `total` then exceeds the capacity and `overflow` is set.
+extern "C" __global__ void __launch_bounds__(256) allocate_tiles(int tiles, int capacity, int* counters, int* starts,
                                                                  int* ends, u64* total, int* overflow) {
     __shared__ int warp_sums[256 / WARP];
     __shared__ u64 block_base;
     const int tile = blockIdx.x * 256 + threadIdx.x, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    const int count = tile < tiles ? counts[tile] : 0;
+    const int count = tile < tiles ? counters[tile * COUNTER_STRIDE] : 0;
     const int until = inclusive_sum(count, lane);
     if (lane == WARP - 1) warp_sums[warp] = until;
     __syncthreads();
@@ -63,16 +63,15 @@ extern "C" __global__ void __launch_bounds__(256) allocate_tiles(int tiles, int 
     const u64 start = block_base + u64(warp_sums[warp] + until - count);
     const bool fits = start + u64(count) <= u64(capacity);
     if (!fits) *overflow = 1;
-    starts[tile] = fits ? int(start) : capacity;
-    ends[tile] = fits ? int(start) : capacity;
-    counts[tile] = 0;
+    starts[tile] = fits ? int(start) : 0;
+    ends[tile] = fits ? int(start) + count : 0;
+    counters[tile * COUNTER_STRIDE] = int(start);
 }
 
-// Writes (depth, index, parts) of every splat into the lists of the tiles that it touches; `ends` moves from the start
-// to the end of each list.
+// Writes (depth, index, parts) of every splat into the lists of the tiles that it touches, by the tiles' counters.
 extern "C" __global__ void __launch_bounds__(128) scatter_splats(const int* live, int n, int stride, int tiles_x,
                                                                  int tiles_y, int capacity, const Splat* splats,
-                                                                 const int* radii, int* ends, u64* keys,
+                                                                 const int* radii, int* counters, u64* keys,
                                                                  const int* overflow) {
     __shared__ WarpRows rows[128 / WARP];
     const int i = blockIdx.x * 128 + threadIdx.x, slot = blockIdx.y;
@@ -81,11 +80,11 @@ extern "C" __global__ void __launch_bounds__(128) scatter_splats(const int* live
     const bool drawn = live_here && radii[slot * stride + i] != 0;
     Projection<float> p = {};
     if (drawn) p = projection_of(splats[slot * stride + i]);
-    int* slot_ends = ends + slot * tiles_x * tiles_y;
+    int* slot_counters = counters + size_t(slot) * tiles_x * tiles_y * COUNTER_STRIDE;
     const int first = i - int(threadIdx.x % WARP);
     for_each_tile_of_warp(rows[threadIdx.x / WARP], drawn, p, tiles_x, tiles_y,
                           [&](int owner, const Projection<float>& splat, int tile, u32 parts) {
-                              const int place = atomicAdd(&slot_ends[tile], 1);
+                              const int place = atomicAdd(&slot_counters[tile * COUNTER_STRIDE], 1);
                               // Depths are positive, so their bits are ordered as they are.
                               const u64 depth_bits = u64(__float_as_uint(splat.depth)) << 32;
                               if (place < capacity) keys[place] = depth_bits | u64(u32(first + owner) << PARTS | parts);
@@ -172,11 +171,12 @@ GS_FN void sort_by_buckets(const u64* keys, int n, u64* local, int* buckets, u32
 
 }  // namespace gs
 
-// Sorts the list of one tile by depth, then index, and leaves (index, parts).
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) sort_tiles(const int* starts, const int* ends, u64* keys,
-                                                                      u32* entries, const int* overflow) {
+// Sorts the list of one tile by depth, then index, and leaves (index, parts). Clears the tile's counter for the next step.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) sort_tiles(const int* starts, const int* ends, int* counters,
+                                                                      u64* keys, u32* entries, const int* overflow) {
     __shared__ u64 local[SORT_KEYS];
     __shared__ int buckets[BUCKETS];
+    if (threadIdx.x == 0) counters[blockIdx.x * COUNTER_STRIDE] = 0;
     if (*overflow != 0) return;
     const int start = starts[blockIdx.x], n = ends[blockIdx.x] - start;
     if (n == 0) return;

@@ -81,7 +81,8 @@ GS_FN void add_to(float* sums, float a, float b, float c, float d) {
 #endif
 }
 
-// What has been blended of a pixel.
+// What has been blended of a pixel. There are no branches, so that several splats are under way at once: only `left`
+// has to wait for the splat before.
 struct ForwardPixel {
     float x, y, left, red, green, blue, depth;
     bool done;
@@ -89,19 +90,15 @@ struct ForwardPixel {
 
 GS_FN void blend_one(const Splat& s, ForwardPixel& p) {
     const float power = power_of(s.a, s.b, s.c, p.x - s.x, p.y - s.y);
-    if (p.done || power < s.extent_x) return;
-    const float alpha = alpha_of(s.opacity, power);
+    const float alpha = power < s.extent_x ? 0.0f : alpha_of(s.opacity, power);
     const float next = p.left * (1 - alpha);
-    if (next < float(TRANSMITTANCE_MIN)) {
-        p.done = true;
-        return;
-    }
-    const float weight = p.left * alpha;
+    p.done = p.done || next < float(TRANSMITTANCE_MIN);
+    const float weight = p.done ? 0.0f : p.left * alpha;
     p.red += weight * s.red;
     p.green += weight * s.green;
     p.blue += weight * s.blue;
     p.depth += weight * s.depth;
-    p.left = next;
+    p.left = p.done ? p.left : next;
 }
 
 }  // namespace gs
@@ -133,6 +130,7 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
         walker.take(count);
         walker.look_ahead(WARP);
         if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];  // arrives while these are blended
+#pragma unroll 4
         for (int k = 0; k < count; ++k) blend_one(batch[k], pixel);
         __syncwarp();
     }
@@ -170,24 +168,18 @@ struct BackwardPixel {
 template <bool DEPTH>
 GS_FN bool blend_backward_one(const Splat& s, BackwardPixel& p, float2* terms) {
     const float power = power_of(s.a, s.b, s.c, p.x - s.x, p.y - s.y);
-    float2 out = {0, 0};
-    bool blended = false;
-    if (!p.done && power >= s.extent_x) {
-        const float alpha = alpha_of(s.opacity, power);
-        const float next = p.left * (1 - alpha);
-        blended = next >= float(TRANSMITTANCE_MIN);
-        p.done = !blended;
-        if (blended) {
-            const float weight = p.left * alpha;
-            const float4 g = p.gradient;
-            float value = g.x * s.red + g.y * s.green + g.z * s.blue;
-            if (DEPTH) value += g.w * s.depth;
-            p.behind -= weight * value;
-            out = {power_backward(alpha, p.left * value - p.behind / (1 - alpha)), weight};
-            p.left = next;
-        }
-    }
-    *terms = out;
+    const float alpha = power < s.extent_x ? 0.0f : alpha_of(s.opacity, power);
+    const float next = p.left * (1 - alpha);
+    p.done = p.done || next < float(TRANSMITTANCE_MIN);
+    const bool blended = !p.done && alpha > 0;
+    const float weight = blended ? p.left * alpha : 0.0f;
+    const float4 g = p.gradient;
+    float value = g.x * s.red + g.y * s.green + g.z * s.blue;
+    if (DEPTH) value += g.w * s.depth;
+    p.behind -= weight * value;
+    const float v_power = power_backward(alpha, p.left * value - p.behind / (1 - alpha));
+    *terms = {blended ? v_power : 0.0f, weight};
+    p.left = p.done ? p.left : next;
     return blended;
 }
 
@@ -268,6 +260,7 @@ GS_FN void blend_backward_part(BackwardStage& stage, const Place& at, BackwardPi
         walker.look_ahead(BATCH);
         if (u32(k) < walker.count) coming = splats[walker.waiting(k)];  // arrives while these are blended
         u32 blended = 0;
+#pragma unroll 4
         for (int j = 0; j < count; ++j) {
             const bool hit = blend_backward_one<DEPTH>(stage.splats[j], pixel, &stage.terms[j * ROW + at.lane]);
             blended |= u32(__any_sync(ALL_LANES, hit)) << j;

@@ -17,6 +17,8 @@ constexpr int PART_W = 8, PART_H = 4;
 constexpr int PARTS = (TILE / PART_W) * (TILE / PART_H);
 static_assert(PART_W * PART_H == WARP, "one lane, one pixel");
 // An entry of a tile's list is index << PARTS | (which parts the splat touches).
+// Counters of tiles lie this many ints apart: atomics on one line of the cache wait for each other.
+constexpr int COUNTER_STRIDE = 32;
 constexpr int MAX_SPLATS = 1 << (32 - PARTS);
 
 // A projected splat: 3 x 16 bytes, so that a lane fetches it with three wide loads.

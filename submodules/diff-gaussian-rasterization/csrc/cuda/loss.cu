@@ -168,16 +168,21 @@ GS_FN float write_gradient(const Channel& c, const float* across, const float* w
     return loss;
 }
 
-// Whether picture and target show nothing but background around this block: then loss and gradient are zero. `lists`
-// are the ends minus starts of the tiles around; blank: one flag per block of the target, its border of the window included.
+// Whether picture and target show nothing but background around this block: then loss and gradient are zero. The picture
+// does where the tiles around have empty lists, the target where its flag `blank` says so. Called by all threads.
 GS_FN bool nothing_here(const int* starts, const int* ends, const unsigned char* blank, int block_x, int block_y,
                         int tiles_x, int tiles_y) {
-    if (*blank == 0) return false;
-    constexpr int PER_SIDE = SIDE / TILE;
-    for (int y = max_of(block_y * PER_SIDE - 1, 0); y <= min_of(block_y * PER_SIDE + PER_SIDE, tiles_y - 1); ++y)
-        for (int x = max_of(block_x * PER_SIDE - 1, 0); x <= min_of(block_x * PER_SIDE + PER_SIDE, tiles_x - 1); ++x)
-            if (starts[y * tiles_x + x] != ends[y * tiles_x + x]) return false;
-    return true;
+    __shared__ int something;
+    if (threadIdx.x == 0) something = *blank == 0;
+    __syncthreads();
+    constexpr int AROUND = SIDE / TILE + 2;
+    const int x = block_x * (AROUND - 2) - 1 + int(threadIdx.x) % AROUND;
+    const int y = block_y * (AROUND - 2) - 1 + int(threadIdx.x) / AROUND;
+    if (threadIdx.x < AROUND * AROUND && x >= 0 && y >= 0 && x < tiles_x && y < tiles_y) {
+        if (starts[y * tiles_x + x] != ends[y * tiles_x + x]) something = 1;
+    }
+    __syncthreads();
+    return something == 0;
 }
 
 }  // namespace gs
@@ -209,8 +214,10 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
 
     float* pictures = shared;
     float* across = shared + PICTURES;
-    for (int item = threadIdx.x; item < WIDE * WIDE; item += LOSS_THREADS) {
-        const int row = item / WIDE, column = item % WIDE;
+#pragma unroll
+    for (int k = 0; k < (WIDE * WIDE + LOSS_THREADS - 1) / LOSS_THREADS; ++k) {  // unrolled, so that loads overlap
+        const int item = threadIdx.x + k * LOSS_THREADS, row = item / WIDE, column = item % WIDE;
+        if (item >= WIDE * WIDE) break;
         const int px = left - 2 * SSIM_RADIUS + column, py = top - 2 * SSIM_RADIUS + row;
         const bool inside = px >= 0 && py >= 0 && px < width && py < height;
         pictures[row * WIDE_ROW + column] = inside ? c.image[size_t(py) * width + px] : 0.0f;

@@ -24,10 +24,7 @@ GS_FN bool project_one(int i, int slot, int place, int n, int raw, int coefficie
     }
     const bool drawn = project(camera, mean, scale, load4(quats + 4 * i), opacity, p);
     radii[place] = drawn ? int(ceilf(p->radius)) : 0;
-    if (!drawn) {
-        splats[place].opacity = 0;  // how backward_splats knows
-        return false;
-    }
+    if (!drawn) return false;
     const Vec3<float> color =
         color_of(coefficients, view_vector(camera, mean), colors + size_t(color_floats(coefficients)) * i);
     splats[place] = {p->mean.x, p->mean.y,   p->a,    p->b,    p->c,    opacity,
@@ -45,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(128)
     project_splats(const int* live, int n, int stride, int raw, int coefficients, const float* means,
                    const float* scales, const float* quats, const float* opacities, const float* colors,
                    const float* cam_from_world, const float* intrinsics, const int* order, const int* step, int width,
-                   int height, int tiles_x, int tiles_y, const float* offsets, Splat* splats, int* radii, int* counts,
+                   int height, int tiles_x, int tiles_y, const float* offsets, Splat* splats, int* radii, int* counters,
                    const int* overflow) {
     __shared__ WarpRows rows[128 / WARP];
     const int i = blockIdx.x * 128 + threadIdx.x, slot = blockIdx.y;
@@ -56,7 +53,9 @@ extern "C" __global__ void __launch_bounds__(128)
                                                 opacities, colors, cam_from_world, intrinsics,
                                                 view_of(order, step, gridDim.y, slot), width, height, offsets, splats,
                                                 radii, &p);
-    int* slot_counts = counts + slot * tiles_x * tiles_y;
+    int* slot_counters = counters + size_t(slot) * tiles_x * tiles_y * COUNTER_STRIDE;
     for_each_tile_of_warp(rows[threadIdx.x / WARP], drawn, p, tiles_x, tiles_y,
-                          [&](int, const Projection<float>&, int tile, u32) { atomicAdd(&slot_counts[tile], 1); });
+                          [&](int, const Projection<float>&, int tile, u32) {
+                              atomicAdd(&slot_counters[tile * COUNTER_STRIDE], 1);
+                          });
 }

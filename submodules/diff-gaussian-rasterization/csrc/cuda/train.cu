@@ -17,12 +17,26 @@ struct alignas(16) Rates {
     float inverse_bias_1, inverse_root_bias_2;  // 1 / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t)
 };
 
-GS_FN void adam(float* parameter, float* first, float* second, float gradient, float rate, const Rates& rates) {
-    const float m = *first + (1 - BETA_1) * (gradient - *first);
-    const float v = BETA_2 * *second + (1 - BETA_2) * gradient * gradient;
-    *first = m;
-    *second = v;
-    *parameter -= rate * rates.inverse_bias_1 * m / (sqrt(v) * rates.inverse_root_bias_2 + EPSILON);
+// One Adam step on `Count` neighbouring numbers. All are read before any is written, so that the loads overlap.
+template <int Count>
+GS_FN void adam(float* parameter, float* first, float* second, const float* gradient, float rate, const Rates& rates) {
+    float p[Count], m[Count], v[Count];
+#pragma unroll
+    for (int k = 0; k < Count; ++k) {
+        p[k] = parameter[k];
+        m[k] = first[k];
+        v[k] = second[k];
+    }
+#pragma unroll
+    for (int k = 0; k < Count; ++k) {
+        const float g = gradient[k];
+        m[k] += (1 - BETA_1) * (g - m[k]);
+        v[k] = BETA_2 * v[k] + (1 - BETA_2) * g * g;
+        p[k] -= rate * rates.inverse_bias_1 * m[k] / (sqrt(v[k]) * rates.inverse_root_bias_2 + EPSILON);
+        parameter[k] = p[k];
+        first[k] = m[k];
+        second[k] = v[k];
+    }
 }
 
 // The raw parameters of all Gaussians, or one of their Adam moments.
@@ -93,18 +107,10 @@ GS_FN void update_shape(Parameters p, Parameters m, Parameters v, int i, const R
     const float mean[3] = {g.mean.x, g.mean.y, g.mean.z};
     const float log_scale[3] = {g.log_scale.x, g.log_scale.y, g.log_scale.z};
     const float quat[4] = {g.quat.w, g.quat.x, g.quat.y, g.quat.z};
-#pragma unroll
-    for (int k = 0; k < 3; ++k) {
-        const int j = 3 * i + k;
-        adam(p.means + j, m.means + j, v.means + j, mean[k], rates.means, rates);
-        adam(p.log_scales + j, m.log_scales + j, v.log_scales + j, log_scale[k], rates.log_scales, rates);
-    }
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-        const int j = 4 * i + k;
-        adam(p.quats + j, m.quats + j, v.quats + j, quat[k], rates.quats, rates);
-    }
-    adam(p.opacity_logits + i, m.opacity_logits + i, v.opacity_logits + i, g.opacity_logit, rates.opacity_logits, rates);
+    adam<3>(p.means + 3 * i, m.means + 3 * i, v.means + 3 * i, mean, rates.means, rates);
+    adam<3>(p.log_scales + 3 * i, m.log_scales + 3 * i, v.log_scales + 3 * i, log_scale, rates.log_scales, rates);
+    adam<4>(p.quats + 4 * i, m.quats + 4 * i, v.quats + 4 * i, quat, rates.quats, rates);
+    adam<1>(p.opacity_logits + i, m.opacity_logits + i, v.opacity_logits + i, &g.opacity_logit, rates.opacity_logits, rates);
 }
 
 // The last block to finish moves on to the next step.
@@ -137,7 +143,7 @@ GS_FN void update(int live, StepShape shape, Parameters p, Parameters m, Paramet
     for (int j = threadIdx.x; j < count; j += UPDATE_THREADS) {
         const int k = j % FLOATS;
         const size_t at = size_t(first) * FLOATS + j;
-        adam(p.sh + at, m.sh + at, v.sh + at, v_colors[j / FLOATS * ROW + k], k < 3 ? rates.sh : rates.sh_rest, rates);
+        adam<1>(p.sh + at, m.sh + at, v.sh + at, &v_colors[j / FLOATS * ROW + k], k < 3 ? rates.sh : rates.sh_rest, rates);
     }
 }
 
