@@ -13,6 +13,7 @@ from gaussian_splatting.data import View
 from gaussian_splatting.engine import LossConfig
 
 Decay = tuple[float, float]  # a rate at the first and at the last iteration; exponential in between
+BUDGET_POWER = 0.7  # four times the pixels show less than four times the detail
 _MIN_LEVEL_WIDTH = 64  # pixels: coarser pictures than this teach nothing
 
 
@@ -52,9 +53,9 @@ class TrainConfig:
     split_share: float = 0.01  # of the extent: larger Gaussians are split, smaller ones doubled
     prune_share: float = 0.1  # of the extent: larger Gaussians go, after the first opacity reset
     opacity_reset_every: int = 3000  # 0: never
-    # growth by budget: Gaussians per object pixel of a mean training view, reached linearly; 0: by threshold
-    budget_per_pixel: float = 0.0
-    start_share: float = 0.5  # of the budget: the Gaussians of the hull
+    # growth by budget: this times the object's pixels in a mean view to the power of BUDGET_POWER; 0: by threshold
+    budget: float = 0.0
+    start_share: float = 0.5  # of the budget: the Gaussians of the hull; the others come linearly
 
     @staticmethod
     def paper(iterations: int = 30_000, sh_degree: int = 0) -> "TrainConfig":
@@ -69,10 +70,10 @@ class TrainConfig:
             sh_degree=sh_degree,
             sh_every=max(1, iterations // 10),
             means_rate=(3.2e-4, 3.2e-6),
-            sh_rate=(2e-2, 5e-4),
-            opacity_rate=(0.1, 5e-3),
-            scale_rate=(2e-2, 5e-4),
-            quat_rate=(5e-3, 1e-4),
+            sh_rate=(4e-2, 1e-3),
+            opacity_rate=(0.1, 1e-2),
+            scale_rate=(4e-2, 1e-3),
+            quat_rate=(1e-2, 2e-4),
             hull=True,
             start_opacity=0.5,
             levels=((0, 4), (iterations // 10, 2), (iterations * 3 // 10, 1)),
@@ -80,7 +81,7 @@ class TrainConfig:
             densify_until=iterations // 2,
             densify_every=max(1, iterations // 30),
             opacity_reset_every=0,
-            budget_per_pixel=1.2,
+            budget=38.0,
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from gaussian_splatting.engine import Engine, TrainingState, make_engine
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.initialise import NoHull, object_pixels, random_cube, visual_hull
 from gaussian_splatting.losses import mean_psnr
-from gaussian_splatting.schedule import TrainConfig, camera_extent, learning_rates, view_order
+from gaussian_splatting.schedule import BUDGET_POWER, TrainConfig, camera_extent, learning_rates, view_order
 
 __all__ = ["TrainConfig", "TrainResult", "train_gaussians"]
 
@@ -95,7 +95,7 @@ class _Run:
         began = time.perf_counter()
         mark = fingerprint(config.as_dict(), seed, views) if checkpoint else ""
         saved = load_checkpoint(checkpoint, mark, device) if checkpoint else None
-        budget = round(config.budget_per_pixel * object_pixels(views)) if config.budget_per_pixel else 0
+        budget = round(config.budget * object_pixels(views) ** BUDGET_POWER) if config.budget else 0
         state = saved.state if saved else _first_state(views, config, device, seed, budget)
         run = _Run(views, config, seed, make_engine(device), state, camera_extent(views), budget, checkpoint, mark)
         if saved:

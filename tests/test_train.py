@@ -21,7 +21,7 @@ def photographs():
 def short(**changes):
     """A schedule with every kind of event in 60 steps."""
     config = TrainConfig.fast(60)
-    return replace(config, densify_from=5, densify_every=10, levels=((0, 2), (20, 1)), budget_per_pixel=0.15, **changes)
+    return replace(config, densify_from=5, densify_every=10, levels=((0, 2), (20, 1)), budget=0.6, **changes)
 
 
 def same(first, second):
@@ -53,7 +53,7 @@ def interrupt(monkeypatch):
 
 
 def test_loss_falls_tenfold(photographs):
-    config = replace(TrainConfig.fast(300), levels=((0, 1),), budget_per_pixel=0.6)
+    config = replace(TrainConfig.fast(300), levels=((0, 1),), budget=5.0)
     start = train_gaussians(photographs, replace(config, iterations=1)).history[0]["loss"]
     result = train_gaussians(photographs, config, evaluate_views=views(count=5))
     assert result.history[-1]["loss"] < start / 10
@@ -135,7 +135,7 @@ def test_budget_is_kept(photographs):
     config = short()
     result = train_gaussians(photographs, config)
     pixels = sum((v.image.min(-1).values < 250).sum().item() for v in photographs) / len(photographs)
-    assert 0.8 * 0.15 * pixels < len(result.gaussians) <= 0.15 * pixels + 1
+    assert 0.9 * 0.6 * pixels**0.7 < len(result.gaussians) <= 1.01 * 0.6 * pixels**0.7
 
 
 def test_object_on_grey_falls_back_to_the_cube(photographs, caplog):
