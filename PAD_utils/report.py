@@ -44,13 +44,14 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    verdicts = _verdicts(images)
     context = {
         "title": title,
         "tiles": _tiles(metrics),
         "warnings": _warnings(metrics, images),
         "facts": _facts(metrics, images, threshold),
-        "verdicts": _verdicts(images),
-        "rocs": _roc_chart(metrics),
+        "verdicts": verdicts,
+        "rocs": _roc_chart(metrics, verdicts),
         "pro": _pro_chart(metrics),
         "histogram": _histogram(images, threshold),
         "globe": _globe(images, gallery_poses),
@@ -147,11 +148,15 @@ def _verdicts(images: Sequence[ReportImage]) -> dict[str, Any]:
     }
 
 
-def _roc_chart(metrics: dict[str, Any]) -> Chart | None:
+def _roc_chart(metrics: dict[str, Any], verdicts: dict[str, Any]) -> Chart | None:
     curves = metrics.get("curves") or {}
     named = (("image_roc", "image_auroc", "a", "images"), ("pixel_roc", "pixel_auroc", "b", "pixels"))
     lines = [(css, name, _percent(metrics[key]), curves[curve]) for curve, key, css, name in named if curve in curves]
-    return curve_chart(lines, "false positive rate", "true positive rate", 1.0) if lines else None
+    if not lines:
+        return None
+    (missed, bad), (alarms, good) = verdicts["misses"], verdicts["false_alarms"]
+    point = (alarms / good, 1 - missed / bad, "decisions") if good and bad and "image_roc" in curves else None
+    return curve_chart(lines, "false positive rate", "true positive rate", 1.0, point)
 
 
 def _pro_chart(metrics: dict[str, Any]) -> Chart | None:

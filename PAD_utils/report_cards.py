@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from PAD_utils.calibration import DEFECT, NOT_LOCALISED, OK
 from PAD_utils.regions import Region
 from PAD_utils.report_charts import ScoreAxis, short
 from PAD_utils.report_pictures import Source, encode_all, outline
 
-OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
 CSS = {OK: "ok", DEFECT: "defect", NOT_LOCALISED: "lost", None: "none"}
 PICTURE_BUDGET = 13_000_000  # bytes, of the 15 MB that a report of 300 images may have
 

@@ -48,16 +48,25 @@ class Chart:
     bars: list[Bar] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)  # CSS class, name
     threshold: tuple[float, str] | None = None
+    point: tuple[float, float, str] | None = None  # x, y, name: where on the curve the decisions are
 
 
-def curve_chart(curves: Sequence[tuple[str, str, str, dict]], x_label: str, y_label: str, x_max: float) -> Chart:
-    """Curves given as (CSS class, name, figure, {"x", "y"}) over [0, x_max] x [0, 1]."""
+def curve_chart(
+    curves: Sequence[tuple[str, str, str, dict]],
+    x_label: str,
+    y_label: str,
+    x_max: float,
+    point: tuple[float, float, str] | None = None,
+) -> Chart:
+    """Curves given as (CSS class, name, figure, {"x", "y"}) over [0, x_max] x [0, 1], and a point (x, y, name)."""
     lines = []
     for css, name, figure, curve in curves:
         points = zip(_across(np.array(curve["x"]) / x_max), _up(np.array(curve["y"])), strict=True)
         lines.append(Line(css, name, figure, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)))
     x_ticks = [(_across(t / x_max), f"{t:g}") for t in nice_ticks(0.0, x_max, 5)]
-    return Chart(x_label, y_label, x_ticks, [(_up(t), f"{t:g}") for t in nice_ticks(0.0, 1.0, 5)], lines)
+    y_ticks = [(_up(t), f"{t:g}") for t in nice_ticks(0.0, 1.0, 5)]
+    at = None if point is None else (_across(point[0] / x_max), _up(point[1]), point[2])
+    return Chart(x_label, y_label, x_ticks, y_ticks, lines, point=at)
 
 
 def histogram_chart(groups: Sequence[tuple[str, str, ArrayLike]], threshold: float | None) -> Chart | None:

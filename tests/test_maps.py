@@ -10,7 +10,7 @@ import pytest
 
 from PAD_utils.errors import UserError
 from PAD_utils.evaluate_maps import main
-from PAD_utils.maps import ImageRow, map_path, read_map, read_mask, read_table, write_map, write_table
+from PAD_utils.maps import TABLE_COLUMNS, ImageRow, map_path, read_map, read_mask, read_table, write_map, write_table
 from PAD_utils.metrics import evaluate
 
 
@@ -84,6 +84,11 @@ def test_the_table_reads_back(tmp_path: Path) -> None:
     assert lines[0] == "defect,name,label,score,decision,seconds"
     assert lines[1] == "Burrs,3,1,0.30000000000000004,DEFECT,0.25" and lines[3].startswith("photos,Motor 1,,,NOT")
     assert read_table(tmp_path / "images.csv") == rows
+
+
+def test_every_column_is_documented() -> None:
+    described = (Path(__file__).parents[1] / "docs" / "outputs.md").read_text("utf-8")
+    assert all(f"\n| `{column}` |" in described for column in TABLE_COLUMNS)
 
 
 def test_a_broken_table_is_named(tmp_path: Path) -> None:

@@ -202,13 +202,13 @@ def test_no_images_at_all() -> None:
     assert result["image_auroc"] is None and result["per_defect"] == {} and result["n_test"] == 0
 
 
-def test_a_hundred_large_maps_take_seconds() -> None:
+def test_large_maps_take_little_time() -> None:
     rng = np.random.default_rng(0)
     base = rng.gamma(0.3, 1.0, (800, 800)).astype(np.float32)
     mask = np.zeros((800, 800), bool)
     mask[300:380, 200:300] = True
-    maps = [np.roll(base, i * 977) for i in range(100)]
-    masks = [mask if i % 2 else None for i in range(100)]
-    start = time.perf_counter()
-    evaluate(maps, masks, rng.random(100), [i % 2 for i in range(100)], ["good", "Burrs"] * 50)
-    assert time.perf_counter() - start < 15  # alone it takes about 1 s; the machine may be busy
+    maps = [np.roll(base, i * 977) for i in range(24)]
+    masks = [mask if i % 2 else None for i in range(24)]
+    start = time.process_time()  # of all threads together: other work on the machine does not count
+    evaluate(maps, masks, rng.random(24), [i % 2 for i in range(24)], ["good", "Burrs"] * 12)
+    assert time.process_time() - start < 3  # about 0.4 s on a machine of today
