@@ -30,7 +30,7 @@ def add_burrs(parts: Sequence[Part], rng: np.random.Generator) -> list[Part]:
         start[i] = (high if side else low)[i]
     count = int(rng.integers(2, 6))
     width = min(_TOOTH_WIDTH, (high - low)[axis] / count)
-    start[axis] += rng.uniform(0, (high - low)[axis] - count * width)
+    start[axis] += rng.uniform(0, max(0.0, (high - low)[axis] - count * width))
     teeth = []
     for number in range(count):
         base = start.copy()
