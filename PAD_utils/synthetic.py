@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_bytes, write_json
-from PAD_utils.layout import GOOD
+from PAD_utils.layout import GOOD, read_transforms
 from PAD_utils.mad import resize_mask
 from PAD_utils.synthetic_animals import PALETTES, build_animal
 from PAD_utils.synthetic_defects import DEFECTS
@@ -86,10 +86,11 @@ def write_synthetic_class(out: Path, config: SyntheticConfig) -> Path:
             _write_png(path, renderer.picture(scene, pose, number))
     write_json(root / "transforms.json", _transforms({f"train/good/{n}": pose for n, pose in enumerate(rig)}), None)
     _log.info("%s: %d training pictures", root, len(rig))
-    test: dict[str, Pose] = {}
+    done, test = _finished(root), {}
     for kind in (*DEFECTS, GOOD):
         for number in range(config.good if kind == GOOD else config.defects):
-            test[f"test/{kind}/{number}"] = _write_query(root, renderer, parts, config, kind, number)
+            name = f"test/{kind}/{number}"
+            test[name] = done[name] if name in done else _write_query(root, renderer, parts, config, kind, number)
         _log.info("%s: test/%s", root, kind)
     write_json(root / "transforms_test.json", _transforms(test), None)
     return root
@@ -150,6 +151,20 @@ def _write_query(
     if query.mask is not None:
         _write_png(root / "ground_truth" / kind / f"{number}_mask.png", 255 * query.mask.astype(np.uint8))
     return query.pose
+
+
+def _finished(root: Path) -> dict[str, Pose]:
+    """The poses of the test pictures that an earlier run has finished: those whose files are all there."""
+    path = root / "transforms_test.json"
+    poses = read_transforms(path)[1] if path.is_file() else {}
+    return {name: pose.numpy() for name, pose in poses.items() if all(file.is_file() for file in _files_of(root, name))}
+
+
+def _files_of(root: Path, name: str) -> list[Path]:
+    """The picture of a test frame, and its mask."""
+    _, kind, number = name.split("/")
+    masks = [] if kind == GOOD else [root / "ground_truth" / kind / f"{number}_mask.png"]
+    return [root / f"{name}.png", *masks]
 
 
 def _draw_defect(
