@@ -12,6 +12,7 @@ from PAD_utils import steps
 from PAD_utils.conclude import conclude
 from PAD_utils.config import parse_config
 from PAD_utils.job import open_job, run_script
+from PAD_utils.judge import judge
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         model = steps.train_or_load(job, data.gallery)
         samples = steps.load_samples(job, data)
         poses = steps.localise(job, model, data.gallery, samples)
-        verdicts = steps.score(job, model, samples, poses)
+        verdicts = judge(job, model, data.gallery, samples, poses)
         conclude(job, data, model, samples, poses, verdicts)
 
     return run_script(work, bool(config.verbose))

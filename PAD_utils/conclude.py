@@ -2,17 +2,20 @@
 
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from PAD_utils.calibration import DEFECT, NOT_LOCALISED
 from PAD_utils.files import write_json
 from PAD_utils.job import Job, write_run_json
+from PAD_utils.judge import Verdicts
 from PAD_utils.mad import ClassData, Sample
 from PAD_utils.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_table
 from PAD_utils.metrics import evaluate
 from PAD_utils.report import ReportImage, write_report
-from PAD_utils.steps import Model, Poses, Verdicts
+from PAD_utils.steps import Model, Poses
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +32,9 @@ def conclude(
     run = write_run_json(job, {"class": data.description})
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
     shown = report_images(job, samples, poses, verdicts)
+    threshold = None if verdicts.calibration is None else verdicts.calibration.threshold
     title = f"{job.config.classname}: {len(samples)} pictures"
-    write_report(
-        job.folder / "report.html", title, {**metrics, **details}, run, shown, verdicts.threshold, poses_of_gallery
-    )
+    write_report(job.folder / "report.html", title, {**metrics, **details}, run, shown, threshold, poses_of_gallery)
     log.info("files in %s", job.folder)
     print(table(job.config.classname, metrics))
     return metrics
@@ -96,6 +98,7 @@ def measure(
         "retrieval": job.config.retrieval,
         "refiner": job.config.refiner,
         "warnings": verdicts.warnings,
+        "decision": decision_figures(samples, verdicts, bool(job.config.images)),
         "seconds": {
             "train": model.train_seconds,
             "retrieve_per_image": poses.retrieve_seconds,
@@ -105,6 +108,22 @@ def measure(
         },
     }
     return metrics, details
+
+
+def decision_figures(samples: list[Sample], verdicts: Verdicts, unlabelled: bool) -> dict[str, Any] | None:
+    """The threshold, the rate of false alarms it promises, and the rates measured here (None: no such pictures)."""
+    if verdicts.calibration is None:
+        return None
+    alarm: dict[int, list[bool]] = {} if unlabelled else {0: [], 1: []}
+    for sample, decision in zip(samples, verdicts.decisions, strict=True):
+        if not unlabelled and decision != NOT_LOCALISED:
+            alarm[sample.label].append(decision == DEFECT)
+    good, bad = alarm.get(0), alarm.get(1)
+    return {
+        **asdict(verdicts.calibration),
+        "false_alarms_measured": sum(good) / len(good) if good else None,
+        "misses_measured": 1 - sum(bad) / len(bad) if bad else None,
+    }
 
 
 def _label(job: Job, sample: Sample) -> int | None:

@@ -1,14 +1,10 @@
-"""The six steps of the main job. Each takes what the one before returned; `train_and_render.py` calls them in turn."""
+"""The first steps of the main job: pictures, model, poses. Each takes what the one before returned."""
 
 import logging
-import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 from tqdm import tqdm
 
 from gaussian_splatting.data import View, read_images
@@ -17,24 +13,19 @@ from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose import PoseEstimate, Refiner
 from gaussian_splatting.pose_adam import AdamRefiner
 from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
-from gaussian_splatting.render import render
 from gaussian_splatting.train import TrainConfig, train_gaussians
-from PAD_utils.anomaly import ScoreConfig, score_pairs
 from PAD_utils.bank import load_or_make_bank
 from PAD_utils.errors import UserError
-from PAD_utils.features import make_features
 from PAD_utils.job import Job
 from PAD_utils.layout import list_pictures
 from PAD_utils.ledger import fingerprint, fingerprint_pictures
 from PAD_utils.localize import localize
 from PAD_utils.mad import ClassData, Sample, load_class
 from PAD_utils.outputs import PoseFile
-from PAD_utils.regions import Region
 from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
 
 log = logging.getLogger(__name__)
 
-NOT_LOCALISED = "NOT LOCALISED"
 INSPECTED = "images"  # the kind that the pictures of --images are filed under
 _PICTURES_AT_ONCE = 64  # localised between two saves of what is done so far
 
@@ -58,22 +49,6 @@ class Poses:
     fingerprint: str
     retrieve_seconds: float
     refine_seconds: float
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """Per sample: anomaly map (h, w) float32, score, decision, rendering (h, w, 3), regions of defects; the threshold
-    that decided (None: none was calibrated), and how the scores came about."""
-
-    maps: list[Float[Tensor, "h w"]]
-    scores: list[float]
-    decisions: list[str | None]
-    renderings: list[UInt8[Tensor, "h w 3"]]
-    regions: list[list[Region]]
-    threshold: float | None
-    features: str
-    score_seconds: float
-    warnings: list[str]
 
 
 def load_views(job: Job) -> ClassData:
@@ -162,31 +137,6 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
 def make_refiner(job: Job) -> Refiner:
     """What --refiner asks for."""
     return AdamRefiner(job.config.k) if job.config.refiner == "adam" else GaussNewtonRefiner()
-
-
-def score(job: Job, model: Model, samples: list[Sample], poses: Poses) -> Verdicts:
-    """Step 5: what a good object would look like from there, and how the photograph differs from it."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        pyramid = make_features(job.config.features, job.config.weights, job.device)
-    for warning in caught:
-        log.warning("%s", warning.message)
-    config = ScoreConfig.paper() if job.config.preset == "paper" else ScoreConfig.fast()
-    maps, scores, renderings, seconds = [], [], [], 0.0
-    for sample, estimate in zip(tqdm(samples, desc="score", disable=None), poses.estimates, strict=True):
-        start = time.perf_counter()
-        picture = render(model.gaussians, [estimate.camera]).image.clamp(0, 1)
-        query = sample.image.to(job.device).permute(2, 0, 1)[None].float() / 255
-        result = score_pairs(pyramid, query, picture, config)
-        maps.append(result.maps[0].cpu())
-        scores.append(result.image_scores[0].item())
-        renderings.append((picture[0] * 255).round().byte().permute(1, 2, 0).cpu())
-        seconds += time.perf_counter() - start
-    decisions = [None if e.converged else NOT_LOCALISED for e in poses.estimates]
-    said = [str(warning.message) for warning in caught]
-    regions: list[list[Region]] = [[] for _ in samples]
-    score_seconds = seconds / max(1, len(samples))
-    return Verdicts(maps, scores, decisions, renderings, regions, None, pyramid.name, score_seconds, said)
 
 
 def _size(sample: Sample) -> tuple[int, int]:

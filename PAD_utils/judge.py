@@ -1,0 +1,138 @@
+"""From poses to verdicts: render a good object at each pose, score the difference, decide by a calibrated threshold."""
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from gaussian_splatting.data import View
+from gaussian_splatting.pose import PoseEstimate
+from gaussian_splatting.render import render
+from PAD_utils.anomaly import ScoreConfig, score_pairs
+from PAD_utils.calibration import Calibration, calibrate
+from PAD_utils.features import FeaturePyramid, make_features
+from PAD_utils.job import Job
+from PAD_utils.mad import Sample
+from PAD_utils.regions import Region, find_regions
+from PAD_utils.steps import Model, Poses, make_refiner
+
+log = logging.getLogger(__name__)
+
+_CALIBRATION_VIEWS = 60  # of the gallery, evenly spread: a threshold needs no more, and each costs a refinement
+_PICTURES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Per sample: anomaly map (h, w) float32, score, decision, rendering (h, w, 3), regions of defects; the threshold
+    that decided (None: there were too few good views to calibrate one), and how the scores came about."""
+
+    maps: list[Float[Tensor, "h w"]]
+    scores: list[float]
+    decisions: list[str | None]
+    renderings: list[UInt8[Tensor, "h w 3"]]
+    regions: list[list[Region]]
+    calibration: Calibration | None
+    features: str
+    score_seconds: float
+    warnings: list[str]
+
+
+class Scored(NamedTuple):
+    """What one picture's comparison gave."""
+
+    map: Float[Tensor, "h w"]
+    score: float
+    rendering: UInt8[Tensor, "h w 3"]
+
+
+def judge(job: Job, model: Model, gallery: list[View], samples: list[Sample], poses: Poses) -> Verdicts:
+    """Step 5: what a good object would look like from there, how the photograph differs, and whether that is normal."""
+    pyramid, said = make_pyramid(job)
+    calibration = calibrated(job, model, gallery, pyramid)
+    start = time.perf_counter()
+    scored = score(job, model, pyramid, [s.image for s in samples], poses.estimates)
+    seconds = (time.perf_counter() - start) / max(1, len(samples))
+    decisions: list[str | None] = [None] * len(samples)
+    regions: list[list[Region]] = [[] for _ in samples]
+    if calibration is not None:
+        decisions = [
+            calibration.decide(one.score, pose.converged) for one, pose in zip(scored, poses.estimates, strict=True)
+        ]
+        regions = [find_regions(one.map.numpy(), calibration.threshold) for one in scored]
+    return Verdicts(
+        [one.map for one in scored],
+        [one.score for one in scored],
+        decisions,
+        [one.rendering for one in scored],
+        regions,
+        calibration,
+        pyramid.name,
+        seconds,
+        said,
+    )
+
+
+def make_pyramid(job: Job) -> tuple[FeaturePyramid, list[str]]:
+    """The features of --features, and what a user has to be told about them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        pyramid = make_features(job.config.features, job.config.weights, job.device)
+    said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    for line in said:
+        log.warning("%s", line)
+    return pyramid, said
+
+
+def calibrated(job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid) -> Calibration | None:
+    """The threshold, learnt from views of the good object that went through the same refinement as a query."""
+    views = gallery[:: -(-len(gallery) // _CALIBRATION_VIEWS)]
+    images = torch.stack([view.image for view in views])
+    estimates = make_refiner(job).refine(model.gaussians, images, [[view.camera] for view in views])
+    good = [i for i, estimate in enumerate(estimates) if estimate.converged]
+    scored = score(job, model, pyramid, [views[i].image for i in good], [estimates[i] for i in good])
+    try:
+        calibration = calibrate([one.score for one in scored], job.config.false_alarm_rate)
+    except ValueError as error:
+        log.warning("no decisions: %s", error)
+        return None
+    calibration.save(model.path.parent / "calibration.json")
+    return calibration
+
+
+def score(
+    job: Job,
+    model: Model,
+    pyramid: FeaturePyramid,
+    images: Sequence[UInt8[Tensor, "h w 3"]],
+    estimates: Sequence[PoseEstimate],
+) -> list[Scored]:
+    """Compares every picture with the rendering at its pose; neighbours of one size go through the network together."""
+    config = ScoreConfig.paper() if job.config.preset == "paper" else ScoreConfig.fast()
+    results: list[Scored] = []
+    for some in tqdm(_runs([tuple(image.shape) for image in images]), desc="score", disable=None):
+        queries = torch.stack([images[i] for i in some]).to(job.device).permute(0, 3, 1, 2).float() / 255
+        with torch.no_grad():
+            renderings = render(model.gaussians, [estimates[i].camera for i in some]).image.clamp(0, 1)
+        found = score_pairs(pyramid, queries, renderings, config)
+        pictures = (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
+        results += [Scored(*one) for one in zip(found.maps.cpu(), found.image_scores.tolist(), pictures, strict=True)]
+    return results
+
+
+def _runs(shapes: list[tuple[int, ...]]) -> list[range]:
+    """Ranges of neighbours of one shape, at most _PICTURES_AT_ONCE long."""
+    starts = [i for i, shape in enumerate(shapes) if i == 0 or shape != shapes[i - 1]]
+    ends = [*starts[1:], len(shapes)] if starts else []
+    return [
+        range(i, min(i + _PICTURES_AT_ONCE, end))
+        for start, end in zip(starts, ends, strict=True)
+        for i in range(start, end, _PICTURES_AT_ONCE)
+    ]
