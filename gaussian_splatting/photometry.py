@@ -28,3 +28,14 @@ def shrink(images: UInt8[Tensor, "n h w 3"], longer_side: int) -> UInt8[Tensor, 
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     small = F.interpolate(images.permute(0, 3, 1, 2).float(), size=size, mode="area")
     return small.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def blur(images: UInt8[Tensor, "n h w 3"], variance_px2: float) -> UInt8[Tensor, "n h w 3"]:
+    """The pictures under a small filter of three pixels with this variance, at most 0.5; borders continue outwards."""
+    if variance_px2 < 1e-3:
+        return images
+    side = variance_px2 / 2
+    taps = images.new_tensor([side, 1 - 2 * side, side], dtype=torch.float32).expand(3, 1, 1, 3)
+    planes = F.pad(images.permute(0, 3, 1, 2).float(), (1, 1, 1, 1), mode="replicate")
+    planes = F.conv2d(F.conv2d(planes, taps, groups=3), taps.mT, groups=3)
+    return planes.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

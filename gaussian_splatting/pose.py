@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.geometry import rigid, rigid_inverse, rotation_angle, so3_exp
+from gaussian_splatting.geometry import rigid, so3_exp
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,6 @@ class Refiner(Protocol):
     ) -> list[PoseEstimate]:
         """One estimate per picture, from at least one hypothesis each, best first; cameras have the pictures' size."""
         ...
-
-
-@dataclass(frozen=True)
-class PoseError:
-    """Distance of two poses: rotation in degrees, in [0, 180], and between the camera centres in world units."""
-
-    rotation_deg: float
-    translation: float
-
-
-def pose_error(estimate: Camera, true: Camera) -> PoseError:
-    """How far the estimate is from the truth, as a true angle."""
-    estimate_from_true = estimate.cam_from_world @ rigid_inverse(true.cam_from_world)
-    angle = torch.rad2deg(rotation_angle(estimate_from_true[:3, :3]))
-    return PoseError(angle.item(), (estimate.center - true.center).norm().item())
 
 
 def object_center(gaussians: Gaussians) -> Float[Tensor, "3"]:

@@ -3,6 +3,10 @@
 All hypotheses of all pictures go down a pyramid together; the worst are dropped after the coarse levels. Residuals are
 weighted by Huber's function, at the finest level by Tukey's, which leaves an anomaly out altogether (earlier it would
 lose the basin). Brightness (a gain and an offset per picture) is solved along with the pose.
+
+The small pictures of the coarse levels are drawn and filtered alike: the splats' dilation of 0.3 px^2 is the low-pass
+filter, their opacities make up for it (`detail`), and the photograph, which averaging has filtered with a box, gets the
+rest. Otherwise the object swells at coarse levels and appears too near.
 """
 
 from dataclasses import dataclass
@@ -11,18 +15,20 @@ from typing import NamedTuple
 import torch
 from diff_gaussian_rasterization.pose import pose_normal_equations
 from diff_gaussian_rasterization.pose_reference import NormalEquations, robust_weights
+from diff_gaussian_rasterization.reference import COVARIANCE_DILATION
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.photometry import border_color, shrink
+from gaussian_splatting.photometry import blur, border_color, shrink
 from gaussian_splatting.pose import PoseEstimate, check_refine_arguments, object_center
 from gaussian_splatting.pose_solve import PoseState, accept, propose, residual_scale, start_state
 
 _SPLATS_AT_ONCE = {"cpu": 4_000_000, "cuda": 40_000_000}  # poses times Gaussians: 0.25 and 2.5 GB of splats
 _JUDGED_PX, _JUDGED_SCALE = 200, 0.05  # size and residual scale at which the final fit is judged
 _LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
+_BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
 
@@ -46,13 +52,15 @@ class _Scene(NamedTuple):
     images: UInt8[Tensor, "q h w 3"]
     intrinsics: Float[Tensor, "q 4"]
     background: Float[Tensor, "q 3"]
+    fitted_side: int
 
 
 class _Pictures(NamedTuple):
-    """The pictures of one level and their intrinsics."""
+    """The pictures of one level, their intrinsics, and their squared size over those that the model was fitted to."""
 
     images: UInt8[Tensor, "q h w 3"]
     intrinsics: Float[Tensor, "q 4"]
+    detail: float
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,15 @@ class GaussNewtonRefiner:
 
     `brightness`: solve a gain and an offset per picture. `shortest_step` (radians, and share of the object's distance)
     ends a pose's iterations. `most_unexplained`: share of a picture's contrast to its background that may stay
-    unexplained before it is reported as showing something else.
+    unexplained before it is reported as showing something else. `fitted_side`: longer side in pixels of the pictures
+    that the model was fitted to, at the queries' field of view; None: as large as the queries.
     """
 
     levels: tuple[Level, ...] = LEVELS
     brightness: bool = True
     shortest_step: float = 2e-5
     most_unexplained: float = 0.5
+    fitted_side: int | None = None
     name: str = "gauss-newton"
 
     def refine(
@@ -97,7 +107,10 @@ class GaussNewtonRefiner:
         poses, intrinsics = stack_cameras(filled, device, torch.float64)
         images = images.to(device)
         background, _ = border_color(shrink(images, _JUDGED_PX).permute(0, 3, 1, 2).to(dtype) / 255)
-        scene = _Scene(gaussians, object_center(gaussians), images, intrinsics[::most].to(dtype), background)
+        fitted_side = self.fitted_side or max(images.shape[1:3])
+        scene = _Scene(
+            gaussians, object_center(gaussians), images, intrinsics[::most].to(dtype), background, fitted_side
+        )
         state = start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
         levels = self._levels_for(max(images.shape[1:3]))
         for i, level in enumerate(levels):
@@ -165,7 +178,10 @@ def _at_level(scene: _Scene, side: int) -> _Pictures:
     height, width = images.shape[1:3]
     ratio_x, ratio_y = width / scene.images.shape[2], height / scene.images.shape[1]
     ratio = scene.intrinsics.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
-    return _Pictures(images, scene.intrinsics * ratio)
+    detail = min(1.0, max(height, width) / scene.fitted_side) ** 2
+    averaged = (1 - min(1.0, ratio_x * ratio_y)) * _BOX_VARIANCE
+    images = blur(images, max(0.0, (1 - detail) * COVARIANCE_DILATION - averaged))
+    return _Pictures(images, scene.intrinsics * ratio, detail)
 
 
 def _evaluate(scene: _Scene, pictures: _Pictures, state: PoseState, robust: str) -> NormalEquations:
@@ -201,6 +217,7 @@ def _evaluate_all(scene: _Scene, pictures: _Pictures, state: PoseState, robust: 
         state.scale.to(dtype),
         state.gain.to(dtype),
         state.offset.to(dtype),
+        detail=pictures.detail,
     )
 
 

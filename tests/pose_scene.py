@@ -11,7 +11,9 @@ from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import so3_exp
 from gaussian_splatting.pose import object_center, retract
 from gaussian_splatting.render import render
+from PAD_utils import pose_metrics
 from PAD_utils.bank import look_at
+from PAD_utils.pose_metrics import PoseError
 
 ANGLE_X = math.radians(40)
 DISTANCE = 3.5
@@ -66,3 +68,8 @@ def photograph(gaussians: Gaussians, camera: Camera) -> Tensor:
     with torch.no_grad():
         image = render(gaussians, [camera]).image[0].clamp(0, 1)
     return (image.permute(1, 2, 0) * 255).round().to(torch.uint8).cpu()
+
+
+def pose_error(estimate: Camera, true: Camera) -> PoseError:
+    """How far apart two cameras are."""
+    return pose_metrics.pose_error(estimate.to_blender(), true.to_blender())

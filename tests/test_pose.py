@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 from diff_gaussian_rasterization import photometric_loss
-from pose_scene import camera_at, disturbed, lopsided, photograph, rolled
+from pose_scene import camera_at, disturbed, lopsided, photograph, pose_error, rolled
 
 from gaussian_splatting.geometry import check_rigid
-from gaussian_splatting.pose import object_center, pose_error, retract
+from gaussian_splatting.pose import object_center, retract
 from gaussian_splatting.pose_adam import AdamRefiner, learning_rate
 from gaussian_splatting.render import render
 

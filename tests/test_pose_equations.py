@@ -17,7 +17,7 @@ from diff_gaussian_rasterization.pose_reference import (
     pose_normal_equations_reference,
     robust_weights,
 )
-from diff_gaussian_rasterization.reference import rasterize_reference
+from diff_gaussian_rasterization.reference import Rasterized, blend, project, rasterize_reference
 from pose_scene import camera_at, disturbed, lopsided, photograph
 from torch import Tensor
 
@@ -47,7 +47,7 @@ class Case:
         return pose_normal_equations(*self.cloud, *self.fits)
 
 
-def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False) -> Case:
+def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False, detail: float = 1.0) -> Case:
     """`near`: so close that splats lie behind the camera, at the border and beyond, where J's view is clamped."""
     model = lopsided(40, sh_degree=sh_degree)
     cameras = [camera_at((1, 0.3, 0.4), WIDTH, HEIGHT), camera_at((-0.2, 1, -0.4), WIDTH, HEIGHT)]
@@ -62,7 +62,7 @@ def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False) -> 
     background = torch.tensor([[1, 1, 0.9], [1, 0.95, 1]], dtype=torch.float64)
     fits = Fits(
         poses, intrinsics, WIDTH, HEIGHT, background, pictures, torch.tensor([0, 1]), some(0.1, 0.0, 0.1), robust,
-        some(0.05, 0.1), some(0.9, 1.1), some(0.02, -0.03), alphas, 0.5,
+        some(0.05, 0.1), some(0.9, 1.1), some(0.02, -0.03), alphas, 0.5, detail,
     )  # fmt: skip
     return Case(cloud, fits)
 
@@ -79,7 +79,14 @@ def predicted(case: Case, view: int, parameters: Tensor) -> Tensor:
     pose = retract(fits.cam_from_world[view : view + 1], parameters[None, :6], fits.center)
     black = torch.zeros(3, dtype=torch.float64)
     intrinsics = fits.intrinsics[view : view + 1]
-    drawn = rasterize_reference(*case.cloud, pose, intrinsics, fits.width, fits.height, black)
+    if fits.detail < 1:
+        offsets = torch.zeros(len(case.cloud.means), 2, dtype=torch.float64)
+        splats = project(*case.cloud, pose[0], intrinsics[0], fits.width, fits.height, offsets)
+        splats = splats._replace(opacity=splats.opacity * constants.compensation(splats.conic, fits.detail))
+        blended = blend(splats, fits.width, fits.height, black, 16)
+        drawn = Rasterized(blended[None, :3], blended[3:4], blended[4:], torch.empty(0))
+    else:
+        drawn = rasterize_reference(*case.cloud, pose, intrinsics, fits.width, fits.height, black)
     image = parameters[6] * drawn.image[0] + parameters[7] * drawn.alpha
     image = (image + (1 - drawn.alpha) * fits.background[view][:, None, None]).clamp(0, 1)
     return torch.cat((image, drawn.alpha))
@@ -116,7 +123,7 @@ def test_reference_gradient_is_autograds(robust: str, sh_degree: int, near: bool
 
 @pytest.mark.parametrize("parameter", range(8))
 def test_reference_gradient_is_the_difference_quotient(parameter: int) -> None:
-    case = make_case("huber", 1)
+    case = make_case("huber", 1, detail=0.3)
     gradient = pose_normal_equations_reference(*case_parts(case)).gradient[0, parameter]
     step = torch.zeros(8, dtype=torch.float64)
     step[parameter] = 1e-7
@@ -145,7 +152,7 @@ def case_parts(case: Case) -> tuple[Cloud, Fits]:
 @pytest.mark.parametrize("near", [False, True])
 @pytest.mark.parametrize("robust,sh_degree", [("l2", 0), ("huber", 1), ("tukey", 3)])
 def test_kernels_are_the_reference(robust: str, sh_degree: int, near: bool, device: torch.device) -> None:
-    case = make_case(robust, sh_degree, near)
+    case = make_case(robust, sh_degree, near, detail=0.2 if sh_degree == 1 else 1.0)
     expected = pose_normal_equations_reference(*case_parts(case))
     if device.type == "cpu":
         for found, wanted in zip(case.run(), expected, strict=True):
@@ -209,6 +216,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
         ({"target_index": torch.zeros(2, dtype=torch.int32)}, "target_index"),
         ({"robust": "cauchy"}, "robust"),
         ({"alpha_weight": 0.0}, "alpha_weight"),
+        ({"detail": 0.0}, "detail"),
         ({"scale": torch.ones(3).double()}, "scale"),
         ({"center": torch.zeros(2).double()}, "center"),
     ],
@@ -235,3 +243,13 @@ def test_prediction_is_the_rendering() -> None:
     start[6] = 1
     prediction, _ = constants.predict(case.cloud, plain, 0, start)
     torch.testing.assert_close(prediction[:3], drawn.image[0].clamp(0, 1), rtol=1e-9, atol=1e-9)
+
+
+def test_compensation_keeps_what_a_splat_covers() -> None:
+    """In a picture half as large a splat keeps its integral, opacity times area, though the dilation is as large."""
+    bare = torch.tensor([[[4.0, 1.0], [1.0, 2.0]]], dtype=torch.float64)
+    eye = constants.COVARIANCE_DILATION * torch.eye(2, dtype=torch.float64)
+    full, half = bare + eye, bare / 4 + eye
+    conic = torch.linalg.inv(half)
+    kept = constants.compensation(torch.stack((conic[:, 0, 0], conic[:, 0, 1], conic[:, 1, 1]), dim=1), 0.25)
+    torch.testing.assert_close(kept * torch.linalg.det(half).sqrt(), torch.linalg.det(full / 4).sqrt())

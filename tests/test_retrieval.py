@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from pose_scene import ANGLE_X, camera_at, lopsided, photograph, rolled
+from pose_scene import ANGLE_X, camera_at, lopsided, photograph, pose_error, rolled
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, so3_exp
-from gaussian_splatting.pose import PoseEstimate, pose_error
+from gaussian_splatting.pose import PoseEstimate
 from PAD_utils import bank as bank_module
 from PAD_utils.bank import fibonacci_sphere, load_or_make_bank, make_bank
 from PAD_utils.localize import localize

@@ -33,7 +33,8 @@ def normal_equations(cloud: Cloud, fits: Fits) -> NormalEquations:
         like.dtype,
         *(len(like), *cloud, scene.sh_count, views, fits.cam_from_world, fits.intrinsics, fits.width, fits.height),
         *(splats.splats, splats.slot_begin, lists.tile_begin, lists.entries, ROBUST.index(fits.robust)),
-        *(fits.scale, fits.gain, fits.offset, fits.background, fits.center, float(fits.alpha_weight)),
+        *(fits.scale, fits.gain, fits.offset, fits.background, fits.center),
+        *(float(fits.alpha_weight), float(fits.detail)),
         *(fits.target_index, fits.targets, fits.target_alphas, upper, gradient, cost, histogram),
     )
     return NormalEquations(symmetric(upper), gradient, cost, histogram)

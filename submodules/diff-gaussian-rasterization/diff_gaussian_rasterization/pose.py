@@ -35,6 +35,7 @@ def pose_normal_equations(
     offset: Tensor,
     target_alphas: Tensor | None = None,
     alpha_weight: float = 0.0,
+    detail: float = 1.0,
 ) -> NormalEquations:
     """The normal equations of B poses of one cloud (arguments as in `rasterize`), each against its own picture.
 
@@ -58,10 +59,12 @@ def pose_normal_equations(
         raise ValueError(f"robust: expected one of {', '.join(ROBUST)}, got {robust!r}")
     if alpha_weight < 0 or (alpha_weight > 0) != (target_alphas is not None):
         raise ValueError(f"alpha_weight: expected a positive number with target_alphas, else 0, got {alpha_weight}")
+    if not 0 < detail <= 1:
+        raise ValueError(f"detail: expected a number above 0 and at most 1, got {detail}")
     cloud = Cloud(means, scales, quats, opacities, colors)
     fits = Fits(
         cam_from_world, intrinsics, width, height, background, targets, target_index, center, robust, scale, gain,
-        offset, target_alphas, alpha_weight,
+        offset, target_alphas, alpha_weight, detail,
     )  # fmt: skip
     with torch.no_grad():
         if means.is_cuda:

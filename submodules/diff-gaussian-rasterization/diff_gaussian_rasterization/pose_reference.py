@@ -1,4 +1,4 @@
-"""What the pose kernels compute, in plain torch: renders by `rasterize_reference`, derives by forward-mode autograd."""
+"""What the pose kernels compute, in plain torch: renders by `reference`, derives by forward-mode autograd."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
-from diff_gaussian_rasterization.reference import rasterize_reference
+from diff_gaussian_rasterization.reference import COVARIANCE_DILATION, blend, project
 
 # The same numbers, with their reasons, stand in csrc/common/pose.h; a test keeps them equal.
 TWIST = 6
@@ -15,6 +15,7 @@ RESIDUAL_BINS = 128
 RESIDUAL_MAX = 0.5
 HUBER_TUNING = 1.345
 TUKEY_TUNING = 4.685
+_BLOCK = 16  # px
 ROBUST = ("l2", "huber", "tukey")  # in the order of the enumeration there
 
 
@@ -45,6 +46,7 @@ class Fits(NamedTuple):
     offset: Tensor
     target_alphas: Tensor | None
     alpha_weight: float
+    detail: float
 
 
 class NormalEquations(NamedTuple):
@@ -72,13 +74,26 @@ def moved(cam_from_world: Tensor, twist: Tensor, center: Tensor) -> Tensor:
 def predict(cloud: Cloud, fits: Fits, view: int, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """The prediction (4, H, W) (colours held to [0, 1], silhouette) at `parameters` (8,) = (twist, gain, offset), and
     the silhouette (H, W)."""
-    pose = moved(fits.cam_from_world[view], parameters[:TWIST], fits.center)[None]
-    intrinsics, black = fits.intrinsics[view : view + 1], torch.zeros_like(fits.background[view])
-    drawn = rasterize_reference(*cloud, pose, intrinsics, fits.width, fits.height, black)
-    alpha = drawn.alpha
-    shaded = parameters[TWIST] * drawn.image[0] + parameters[TWIST + 1] * alpha
+    pose = moved(fits.cam_from_world[view], parameters[:TWIST], fits.center)
+    offsets, black = torch.zeros_like(cloud.means[:, :2]), torch.zeros_like(fits.background[view])
+    splats = project(*cloud, pose, fits.intrinsics[view], fits.width, fits.height, offsets)
+    splats = splats._replace(opacity=splats.opacity * compensation(splats.conic, fits.detail))
+    drawn = blend(splats, fits.width, fits.height, black, _BLOCK)
+    alpha = drawn[3:4]
+    shaded = parameters[TWIST] * drawn[:3] + parameters[TWIST + 1] * alpha
     image = (shaded + (1 - alpha) * fits.background[view][:, None, None]).clamp(0, 1)
     return torch.cat((image, alpha)), alpha[0]
+
+
+def compensation(conic: Tensor, detail: float) -> Tensor:
+    """Share (M,) of its opacity that a splat of this conic (M, 3) keeps in a picture smaller than those it was fitted
+    to."""
+    a, b, c = conic.unbind(-1)
+    determinant = 1 / (a * c - b * b)
+    less = (1 - detail) * COVARIANCE_DILATION
+    # Taking d off both variances of the dilated covariance: det - d (xx + yy) + d^2, where xx + yy = (a + c) det.
+    fine = determinant - less * (a + c) * determinant + less**2
+    return (fine / determinant).sqrt()
 
 
 def robust_weights(robust: str, scale: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,11 @@
 // Colour depends on the camera only through the viewing vector v = m - camera centre, and dv is the same for every
 // Gaussian, so a pixel sums T alpha dcolour/dv (3 x 3) and applies dv (3 x 6) once at the end.
 //
+// Pictures smaller than those that the model was fitted to need care: COVARIANCE_DILATION is in pixels, so it would swell
+// the object. `detail` is the squared ratio of the sizes, at most 1. The splat keeps the dilation, which is then the
+// low-pass filter of the smaller picture, and its opacity is lowered so that it covers as much as it did, dilated by
+// detail * COVARIANCE_DILATION (cf. Mip-Splatting, Yu et al. 2024). With detail 1 nothing changes.
+//
 // A pixel predicts  gain * C + offset * (1 - T) + T * background,  held to [0, 1] as the query's pixels are. The weight of
 // its residuals comes from e = sqrt(mean over channels of r^2), so that a stain is dropped in all its colours at once.
 #pragma once
@@ -28,21 +33,32 @@ constexpr double TUKEY_TUNING = 4.685;   // likewise (Beaton and Tukey 1974)
 
 enum class Robust : int { L2 = 0, HUBER = 1, TUKEY = 2 };
 
-// d power / d twist at (dx, dy) = pixel - mean2d is a quadratic without constant: one for each entry of the twist.
+// d ln alpha / d twist at (dx, dy) = pixel - mean2d is a quadratic, one for each entry of the twist; its constant is
+// that of the compensation (0 with detail 1), which multiplies the opacity.
 template <typename T>
 struct PowerTangent {
-    T x[TWIST], y[TWIST], xx[TWIST], xy[TWIST], yy[TWIST];
+    T constant[TWIST], x[TWIST], y[TWIST], xx[TWIST], xy[TWIST], yy[TWIST];
+    T compensation;
 };
 
 template <typename T>
 GS_FN T power_tangent_at(const PowerTangent<T>& p, int k, T dx, T dy, T dxx, T dxy, T dyy) {
-    return p.x[k] * dx + p.y[k] * dy + p.xx[k] * dxx + p.xy[k] * dxy + p.yy[k] * dyy;
+    return p.constant[k] + p.x[k] * dx + p.y[k] * dy + p.xx[k] * dxx + p.xy[k] * dxy + p.yy[k] * dyy;
 }
+
+// The determinant of a splat's covariance dilated by d, and its derivative when the covariance changes.
+template <typename T>
+struct DilatedDeterminant {
+    T xx, xy, yy, bare, d;
+
+    GS_FN T value() const { return bare + d * (xx + yy) + d * d; }
+    GS_FN T change(T d_xx, T d_xy, T d_yy) const { return d_xx * (yy + d) + d_yy * (xx + d) - T(2) * xy * d_xy; }
+};
 
 // The tangent of a Gaussian that `project` draws with the conic (a, b, c). `pivot` is R c + t.
 template <typename T>
 GS_FN PowerTangent<T> power_tangent(const Camera<T>& camera, Vec3<T> pivot, Vec3<T> mean, Vec3<T> scale, Vec4<T> quat,
-                                    T a, T b, T c) {
+                                    T a, T b, T c, T detail = T(1)) {
     T inverse_length;
     const Mat3<T> rotation = rotation_of(normalized(quat, T(QUAT_LENGTH_MIN), &inverse_length));
     const Vec3<T> center = camera.rotation * mean + camera.translation;
@@ -54,7 +70,14 @@ GS_FN PowerTangent<T> power_tangent(const Camera<T>& camera, Vec3<T> pivot, Vec3
     const T y0 = dot(f.row_y, a0), y1 = dot(f.row_y, a1), y2 = dot(f.row_y, a2);
     const T iz = f.inverse_z, ratio_x = center.x * iz, ratio_y = center.y * iz;  // not clamped
 
+    const Vec3<T> normal = cross(f.row_x, f.row_y);
+    const T xx = dot(f.row_x, f.row_x), xy = dot(f.row_x, f.row_y), yy = dot(f.row_y, f.row_y);
+    const DilatedDeterminant<T> wide = {xx, xy, yy, dot(normal, normal), T(COVARIANCE_DILATION)};
+    const DilatedDeterminant<T> fine = {xx, xy, yy, wide.bare, detail * T(COVARIANCE_DILATION)};
+    const T half_per_wide = T(0.5) / wide.value(), half_per_fine = T(0.5) / fine.value();
+
     PowerTangent<T> out;
+    out.compensation = sqrt(fine.value() / wide.value());
     for (int k = 0; k < TWIST; ++k) {
         const Vec3<T> omega = {T(k == 3), T(k == 4), T(k == 5)};
         const Vec3<T> velocity = Vec3<T>{T(k == 0), T(k == 1), T(k == 2)} + cross(omega, lever);
@@ -69,6 +92,8 @@ GS_FN PowerTangent<T> power_tangent(const Camera<T>& camera, Vec3<T> pivot, Vec3
         const T d_xx = T(2) * (x_by_0 * x0 + x_by_1 * x1 + x_by_2 * x2);
         const T d_yy = T(2) * (y_by_0 * y0 + y_by_1 * y1 + y_by_2 * y2);
         const T d_xy = x_by_0 * y0 + x_by_1 * y1 + x_by_2 * y2 + y_by_0 * x0 + y_by_1 * x1 + y_by_2 * x2;
+        out.constant[k] =
+            half_per_fine * fine.change(d_xx, d_xy, d_yy) - half_per_wide * wide.change(d_xx, d_xy, d_yy);
         // The conic's derivative is -K dCov K, and power = -(a dx^2 + c dy^2) / 2 - b dx dy.
         out.x[k] = a * d_mean_x + b * d_mean_y;
         out.y[k] = b * d_mean_x + c * d_mean_y;
@@ -117,6 +142,7 @@ struct PoseFit {
     T gain, offset;  // brightness of the object in the query
     T background[3];
     T alpha_weight;  // of the silhouette as a fourth channel; 0: not used
+    T detail;        // squared size of the picture over those that the model was fitted to, in (0, 1]
 };
 
 template <typename T>

@@ -17,13 +17,13 @@ template <typename T>
 struct PoseProblems {
     Robust robust;
     const T *scale, *gain, *offset, *background, *center;  // (B,), (B,), (B,), (B, 3), (3,) world units
-    T alpha_weight;
+    T alpha_weight, detail;
     const int64_t* target_index;
     const uint8_t *targets, *target_alphas;  // (Q, H, W, 3); (Q, H, W), or null when alpha_weight is 0
 
     PoseFit<T> fit(int64_t b) const {
         const T* behind = background + 3 * b;
-        return {robust, scale[b], gain[b], offset[b], {behind[0], behind[1], behind[2]}, alpha_weight};
+        return {robust, scale[b], gain[b], offset[b], {behind[0], behind[1], behind[2]}, alpha_weight, detail};
     }
 };
 
@@ -43,6 +43,7 @@ struct PoseSums {
 template <typename T>
 struct SplatTangent {
     PowerTangent<T> power;
+    T opacity, power_min;
     Mat3<T> color;
 };
 
@@ -65,9 +66,10 @@ void blend_lanes(const Splat<T>* splats, const SplatTangent<T>* tangents, const 
         const V dx = x - p.mean.x, dy = y - p.mean.y;
         const V dxx = dx * dx, dxy = dx * dy, dyy = dy * dy;
         const V power = T(-0.5) * (p.a * dxx + p.c * dyy) - p.b * dxy;
-        SimdMask<T> takes = (power >= splat<T>(g.power_min)) & live;
+        const SplatTangent<T>& t = tangents[entries[e].gaussian];
+        SimdMask<T> takes = (power >= splat<T>(t.power_min)) & live;
         if (!any_lane(takes)) continue;
-        V alpha = exp_lanes(max_lanes(min_lanes(power, zero), splat<T>(g.power_min))) * g.opacity;
+        V alpha = exp_lanes(max_lanes(min_lanes(power, zero), splat<T>(t.power_min))) * t.opacity;
         const SimdMask<T> capped = alpha >= splat<T>(T(ALPHA_MAX));
         alpha = min_lanes(alpha, splat<T>(T(ALPHA_MAX)));
         const SimdMask<T> stops = takes & (s.transmittance * (T(1) - alpha) < splat<T>(T(TRANSMITTANCE_MIN)));
@@ -77,11 +79,10 @@ void blend_lanes(const Splat<T>* splats, const SplatTangent<T>* tangents, const 
         const V weight = s.transmittance * alpha;
         const V slope = capped ? zero : weight;  // T d alpha / d power
         const T color[3] = {g.color.x, g.color.y, g.color.z};
-        const SplatTangent<T>& t = tangents[entries[e].gaussian];
 #pragma GCC unroll 6
         for (int k = 0; k < TWIST; ++k) {
-            const V d_power =
-                dx * t.power.x[k] + dy * t.power.y[k] + dxx * t.power.xx[k] + dxy * t.power.xy[k] + dyy * t.power.yy[k];
+            const V d_power = t.power.constant[k] + dx * t.power.x[k] + dy * t.power.y[k] + dxx * t.power.xx[k] +
+                              dxy * t.power.xy[k] + dyy * t.power.yy[k];
             const V d_weight = s.d_transmittance[k] * alpha + slope * d_power;
             for (int c = 0; c < 3; ++c) s.d_color[c][k] += d_weight * color[c];
             s.d_transmittance[k] -= d_weight;
@@ -247,14 +248,16 @@ PoseSums tile_row_sums(const PoseView<T>& view, int row) {
 
 // The derivatives of the splats of one view that are drawn.
 template <typename T>
-void fill_tangents(const Cloud<T>& cloud, const Camera<T>& camera, Vec3<T> pivot, const Splat<T>* splats,
+void fill_tangents(const Cloud<T>& cloud, const Camera<T>& camera, Vec3<T> pivot, T detail, const Splat<T>* splats,
                    const int64_t* slot_begin, std::vector<SplatTangent<T>>& out) {
     out.resize(cloud.count);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < cloud.count; ++i) {
         if (slot_begin[i] == slot_begin[i + 1]) continue;
         const Projection<T>& p = splats[i].projection;
-        out[i].power = power_tangent(camera, pivot, cloud.mean(i), cloud.scale(i), cloud.quat(i), p.a, p.b, p.c);
+        out[i].power = power_tangent(camera, pivot, cloud.mean(i), cloud.scale(i), cloud.quat(i), p.a, p.b, p.c, detail);
+        out[i].opacity = splats[i].opacity * out[i].power.compensation;
+        out[i].power_min = power_min_of(out[i].opacity);
         if (cloud.sh_count > 1)
             out[i].color = color_by_view(cloud.sh_count, view_vector(camera, cloud.mean(i)), cloud.color(i), splats[i].color);
     }
@@ -287,7 +290,7 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
         for (int64_t b = 0; b < views.count; ++b) {
             const Camera<T> camera = views.camera(b);
             const Vec3<T> pivot = camera.rotation * center + camera.translation;
-            fill_tangents(cloud, camera, pivot, splats + b * cloud.count, slot_begin + b * cloud.count, tangents);
+            fill_tangents(cloud, camera, pivot, problems.detail, splats + b * cloud.count, slot_begin + b * cloud.count, tangents);
             const PoseView<T> view = {views,           problems,
                                       b,               camera,
                                       pivot,           splats + b * cloud.count,
@@ -311,12 +314,12 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
         int64_t sh_count, int64_t view_count, const T* cam_from_world, const T* intrinsics, int64_t width, int64_t height,         \
         const gs::Splat<T>* splats, const int64_t* slot_begin, const int64_t* tile_begin, const gs::Entry* entries,    \
         int64_t robust, const T* scale, const T* gain, const T* offset, const T* background, const T* center,              \
-        double alpha_weight, const int64_t* target_index, const uint8_t* targets, const uint8_t* target_alphas,        \
+        double alpha_weight, double detail, const int64_t* target_index, const uint8_t* targets, const uint8_t* target_alphas,        \
         T* hessian, T* gradient, T* cost, int32_t* histogram) {                                                        \
         const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count)};                         \
         const gs::Views<T> views = {view_count, cam_from_world, intrinsics, nullptr, int(width), int(height)};                   \
         const gs::PoseProblems<T> problems = {gs::Robust(int(robust)), scale,           gain,    offset,                    \
-                                              background,         center,          T(alpha_weight), target_index,      \
+                                              background,         center,          T(alpha_weight), T(detail), target_index,      \
                                               targets,            target_alphas};                                      \
         gs::pose_all(cloud, views, problems, splats, slot_begin, tile_begin, entries,                                  \
                      {hessian, gradient, cost, histogram});                                                            \
