@@ -15,15 +15,19 @@ from setuptools.command.build_ext import build_ext
 NAME = "diff_gaussian_rasterization"
 SOURCES = sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp"))
 HEADERS = sorted(str(path) for folder in ("common", "cpu") for path in Path("csrc", folder).glob("*.h"))
-# The loader (cpu_library.py) takes the widest that the machine has.
-INSTRUCTION_SETS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
+# The loader (cpu_library.py) takes the widest that the machine has, and the baseline for double.
+INSTRUCTION_SETS = {
+    "baseline": ["-DGS_DOUBLE"],
+    "v3": ["-march=x86-64-v3"],
+    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
 DATA = {f"{NAME}.csrc.{part}": f"csrc/{part}" for part in ("common", "cuda")}
 
 
 def extensions() -> list[Extension]:
     """One extension per instruction set that this kind of machine may have."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    flags = ["-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+    flags = ["-std=c++17", "-O2", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
     openmp = [] if platform.system() == "Darwin" else ["-fopenmp"]
     return [
         Extension(

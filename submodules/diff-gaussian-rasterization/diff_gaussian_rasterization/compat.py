@@ -35,7 +35,7 @@ class GaussianRasterizationSettings(NamedTuple):
 
 
 class Outputs(tuple[Tensor, ...]):
-    """color (3, H, W), radii (N,) and, for newer code, depth (1, H, W); as attributes also alpha and depth (1, H, W)."""
+    """color (3, H, W), radii (N,) and, for newer code, depth (1, H, W); as attributes alpha and depth (1, H, W)."""
 
     alpha: Tensor
     depth: Tensor
@@ -97,7 +97,7 @@ class GaussianRasterizer(torch.nn.Module):
 
 
 def _intrinsics(settings: GaussianRasterizationSettings) -> Tensor:
-    """fx, fy, cx, cy in pixels. The principal point stands in projmatrix: the share of z in its x and y, seen along z."""
+    """fx, fy, cx, cy in pixels. The principal point stands in projmatrix: the share of z in its x and y."""
     half = torch.tensor((settings.image_width / 2, settings.image_height / 2), device=settings.projmatrix.device)
     off_axis = settings.viewmatrix[:3, 2].detach() @ settings.projmatrix[:3, :2].detach()
     tangents = torch.tensor((settings.tanfovx, settings.tanfovy), device=half.device)

@@ -11,27 +11,30 @@ import torch  # loaded before the kernels, so that both share torch's OpenMP run
 from torch import Tensor
 
 # Widest first; the key is what torch calls the machine's instruction set.
-_CANDIDATES = {"AVX512": ("v4", "v3", "baseline"), "AVX2": ("v3", "baseline")}
+CANDIDATES = {"AVX512": ("v4", "v3", "baseline"), "AVX2": ("v3", "baseline")}
 _ENVIRONMENT = "DIFF_GAUSSIAN_RASTERIZATION_CPU"  # baseline, v3, v4: for tests and comparisons; none: the reference
 
 Argument = Tensor | int | float | None
 
 
 @cache
+def _load(name: str) -> ctypes.CDLL | None:
+    path = Path(__file__).parent / f"_cpu_{name}.so"
+    return ctypes.CDLL(str(path)) if path.is_file() else None
+
+
 def cpu_library() -> ctypes.CDLL | None:
     """The library for this machine's instruction set; None if none was built, so that the reference must run."""
     wanted = os.environ.get(_ENVIRONMENT)
-    names = (wanted,) if wanted else _CANDIDATES.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
-    for name in names:
-        path = Path(__file__).parent / f"_cpu_{name}.so"
-        if path.is_file():
-            return ctypes.CDLL(str(path))
-    return None
+    names = (wanted,) if wanted else CANDIDATES.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
+    if _load("baseline") is None:  # the one that knows double
+        return None
+    return next((library for library in map(_load, names) if library is not None), None)
 
 
 @cache
 def _function(name: str, result: type | None, is_real: tuple[bool, ...]) -> Callable[..., Any]:
-    library = cpu_library()
+    library = _load("baseline") if name.endswith("_f64") else cpu_library()
     assert library is not None, "callers look at cpu_library() first"
     function = getattr(library, name)
     function.restype = result

@@ -8,7 +8,7 @@ from simple_knn.reference import dist_reference
 
 
 @torch.no_grad()
-def distCUDA2(points: Tensor) -> Tensor:  # noqa: N802 (the name other 3DGS code calls)
+def distCUDA2(points: Tensor) -> Tensor:
     """Mean squared distance (N,) of each of the points (N, 3) to its three nearest others, on the points' device.
 
     With fewer than four points the mean is over those there are; a single point gets 0. Not differentiable.

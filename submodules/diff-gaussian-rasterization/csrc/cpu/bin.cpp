@@ -42,7 +42,7 @@ void sort_by_depth(const Splat<float>* splats, std::vector<int32_t>& order) {
     for (size_t k = 0; k < count; ++k) order[k] = items[k].index;
 }
 
-void sort_by_depth(const Splat<double>* splats, std::vector<int32_t>& order) {
+[[maybe_unused]] void sort_by_depth(const Splat<double>* splats, std::vector<int32_t>& order) {
     std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) {
         return splats[i].projection.depth < splats[j].projection.depth;
     });
@@ -126,4 +126,6 @@ void bin_all(const Views<T>& views, int64_t count, const Splat<T>* splats, const
     }
 
 GS_BIN(float, f32)
+#ifdef GS_DOUBLE
 GS_BIN(double, f64)
+#endif

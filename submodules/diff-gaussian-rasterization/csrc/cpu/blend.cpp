@@ -147,4 +147,6 @@ void blend_all(const Views<T>& views, int64_t count, const Splat<T>* splats, con
     }
 
 GS_BLEND(float, f32)
+#ifdef GS_DOUBLE
 GS_BLEND(double, f64)
+#endif

@@ -170,4 +170,6 @@ void backward_all(const Views<T>& views, int64_t count, const Splat<T>* splats, 
     }
 
 GS_BLEND_BACKWARD(float, f32)
+#ifdef GS_DOUBLE
 GS_BLEND_BACKWARD(double, f64)
+#endif

@@ -255,4 +255,6 @@ double photometric_loss(int64_t views, int height, int width, const T* image, co
     }
 
 GS_LOSS(float, f32)
+#ifdef GS_DOUBLE
 GS_LOSS(double, f64)
+#endif

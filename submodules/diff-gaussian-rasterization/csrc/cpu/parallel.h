@@ -5,6 +5,7 @@
 #include <omp.h>
 #endif
 
+// Functions are exported for float and, where GS_DOUBLE is set, for double: one library with it is enough for checking.
 #define GS_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace gs {

@@ -326,4 +326,6 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
     }
 
 GS_POSE(float, f32)
+#ifdef GS_DOUBLE
 GS_POSE(double, f64)
+#endif

@@ -163,4 +163,6 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
     }
 
 GS_PROJECT(float, f32)
+#ifdef GS_DOUBLE
 GS_PROJECT(double, f64)
+#endif
