@@ -62,9 +62,7 @@ def load_views(job: Job) -> ClassData:
 def train_or_load(job: Job, gallery: list[View]) -> Model:
     """Step 2: the Gaussians, trained now, in an earlier run of the same configuration, or (-train 0) by anyone."""
     config = job.config
-    make = TrainConfig.paper if config.preset == "paper" else TrainConfig.fast
-    more = {} if config.gauss_iters is None else {"iterations": config.gauss_iters}
-    training = make(sh_degree=config.sh_degree, **more)
+    training = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
     if not config.train:
         path = path if path.exists() else _newest_model(job.folder)

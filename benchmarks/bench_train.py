@@ -30,10 +30,7 @@ def main() -> None:
     views = training_views(arguments.data_path, arguments.classname, arguments.size)
     reading = time.perf_counter() - began
     unseen = unseen_views(arguments.data_path, arguments.classname, views)
-    make = TrainConfig.paper if arguments.preset == "paper" else TrainConfig.fast
-    config = make(sh_degree=arguments.sh_degree)
-    if arguments.iterations:
-        config = make(arguments.iterations, sh_degree=arguments.sh_degree)
+    config = TrainConfig.preset(arguments.preset, device.type, arguments.iterations, arguments.sh_degree)
     result = train_gaussians(views, config, device=device, seed=arguments.seed, evaluate_views=unseen)
     last = result.history[-1]
     figures = {

@@ -144,7 +144,7 @@ class _Run:
         config, state, i = self.config, self.state, self.iteration
         if config.densifies_at(i):
             if self.budget:
-                _grow_to_budget(state, config, self._target(), i)
+                _grow_to_budget(state, config, self._target())
             else:
                 _grow_by_threshold(state, config, self.extent, i, _generator(self.seed, i))
         if config.resets_opacity_at(i):
@@ -207,10 +207,12 @@ def _grow_by_threshold(
     prune(state, remove)
 
 
-def _grow_to_budget(state: TrainingState, config: TrainConfig, target: int, iteration: int) -> None:
-    """Takes the transparent ones away, then splits those with the largest screen gradients until `target` is met."""
-    score = mean_gradient(state)
-    score[state.gaussians().opacities < config.prune_opacity] = -1.0
+def _grow_to_budget(state: TrainingState, config: TrainConfig, target: int) -> None:
+    """Takes the transparent ones away, then splits the most promising until `target` is met: those that want to move a
+    lot on the screen and are large."""
+    model = state.gaussians()
+    score = mean_gradient(state) * model.scales.amax(-1)
+    score[model.opacities < config.prune_opacity] = -1.0
     alive = int((score >= 0).sum())
     count = max(0, min(target - alive, alive))
     grow = torch.zeros_like(score, dtype=torch.bool)

@@ -170,6 +170,17 @@ def test_paper_values():
     assert TrainConfig.paper(sh_degree=3).sh_degree_at(2999) == 2
 
 
+def test_presets_by_name():
+    assert TrainConfig.preset("paper", "cpu") == TrainConfig.preset("paper", "cuda") == TrainConfig.paper()
+    assert TrainConfig.preset("paper", "cpu", 7000, 3) == TrainConfig.paper(7000, sh_degree=3)
+    assert TrainConfig.preset("fast", "cpu") == TrainConfig.fast()
+    on_gpu = TrainConfig.preset("fast", "cuda", sh_degree=1)
+    assert (on_gpu.iterations, on_gpu.views_per_step, on_gpu.sh_degree) == (6000, 2, 1)
+    assert TrainConfig.preset("fast", "cpu", 500).iterations == 500
+    with pytest.raises(ValueError, match="paper.*fast.*slow"):
+        TrainConfig.preset("slow", "cpu")
+
+
 def test_every_view_comes_once_a_round():
     config = replace(TrainConfig.paper(10), views_per_step=2)
     order = view_order(5, config, torch.Generator().manual_seed(0))
