@@ -44,7 +44,7 @@ def test_camera_and_picture_belong_together(fake_mad: Path) -> None:
     data = load_class(fake_mad, NAME)
     for view in data.gallery:
         picture, _ = ray_cast(BOXES, view.camera.to_blender().numpy(), 32)
-        torch.testing.assert_close(torch.from_numpy(picture), view.image, atol=1, rtol=0)
+        assert np.abs(picture.astype(int) - view.image.numpy()).max() <= 1
 
 
 @pytest.mark.parametrize("resolution, width", [(None, 32), (1, 32), (2, 16), (4, 8), (16, 16)])

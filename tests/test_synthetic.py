@@ -148,8 +148,9 @@ def test_masks_are_the_true_difference(kind: str) -> None:
         bad = renderer.scene(merge(DEFECTS[kind](parts, np.random.default_rng(seed))), Light())
         for azimuth in (0.6, 3.7):
             pose = look_at(azimuth, 0.35, 3.0)
-            assert not defect_mask(renderer.surface(good, pose), renderer.surface(good, pose), 64).any()
-            mask = defect_mask(renderer.surface(good, pose), renderer.surface(bad, pose), 64)
+            surfaces = [renderer.surface(scene, pose, 2) for scene in (good, bad)]
+            assert not defect_mask(surfaces[0], renderer.surface(good, pose, 2), 64).any()
+            mask = defect_mask(surfaces[0], surfaces[1], 64)
             pictures = [renderer.picture(scene, pose, 7).astype(int) for scene in (good, bad)]
             difference = np.abs(pictures[0] - pictures[1]).max(-1)
             near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))) > 0
