@@ -25,7 +25,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.losses import mean_psnr
 from gaussian_splatting.ply import save_ply
 from gaussian_splatting.render import render
-from gaussian_splatting.schedule import TrainConfig, camera_extent, learning_rates, view_order
+from gaussian_splatting.schedule import TrainConfig, learning_rates, view_order
 from gaussian_splatting.train import train_gaussians
 
 _BATCH = 64
@@ -134,7 +134,7 @@ def profile(model: Gaussians, views: list[View], config: TrainConfig, device: to
     engine.set_views(views, views[0].camera.width, views[0].camera.height)
     state = TrainingState.start(model)
     order = view_order(len(views), config, torch.Generator().manual_seed(0))[:_STEPS]
-    rates = {k: v[-1:].repeat(_STEPS) * 0 for k, v in learning_rates(config, camera_extent(views)).items()}
+    rates = {k: v[-1:].repeat(_STEPS) * 0 for k, v in learning_rates(config, views).items()}
     engine.run(state, order, rates, config.loss)
     torch.cuda.synchronize()
     began = time.perf_counter()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gaussian_splatting.data import View
 from gaussian_splatting.engine import LossConfig
+from gaussian_splatting.geometry import rigid_inverse
 
 Decay = tuple[float, float]  # a rate at the first and at the last iteration; exponential in between
 BUDGET_POWER = 0.7  # four times the pixels show less than four times the detail
@@ -27,8 +28,10 @@ class TrainConfig:
     sh_every: int = 1000  # the harmonics of one more degree start after this many iterations
     loss: LossConfig = field(default_factory=LossConfig)
 
-    # learning rates of Adam; those of the means are multiplied by the extent of the cameras
+    # learning rates of Adam; those of the means are in units of the extent of the cameras (3DGS), or of a pixel of the
+    # present level, as wide as it is at the object
     means_rate: Decay = (1.6e-4, 1.6e-6)
+    means_in_pixels: bool = False
     sh_rate: Decay = (2.5e-3, 2.5e-3)
     sh_rest_share: float = 1 / 20  # the harmonics above the constant one learn at this share of sh_rate
     opacity_rate: Decay = (0.05, 0.05)
@@ -81,7 +84,8 @@ class TrainConfig:
             views_per_step=views_per_step,
             sh_degree=sh_degree,
             sh_every=max(1, iterations // 10),
-            means_rate=(1.6e-4, 1.6e-6),
+            means_rate=(0.12, 0.0012),
+            means_in_pixels=True,
             sh_rate=(6e-2, 2e-3),
             opacity_rate=(0.1, 1e-2),
             scale_rate=(4e-2, 1e-3),
@@ -113,12 +117,12 @@ class TrainConfig:
     def sh_degree_at(self, iteration: int) -> int:
         return min(self.sh_degree, iteration // self.sh_every)
 
-    def level_at(self, iteration: int, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the pictures that are trained on after `iteration` steps."""
+    def divisor_at(self, iteration: int, width: int) -> int:
+        """By how much smaller the pictures are that are trained on after `iteration` steps."""
         divisor = [d for start, d in self.levels if start <= iteration][-1]
         while divisor > 1 and width // divisor < _MIN_LEVEL_WIDTH:
             divisor -= 1
-        return round(width / divisor), round(height / divisor)
+        return divisor
 
     def stops(self, every: int) -> list[int]:
         """The iterations after which something happens, every multiple of `every` and the last one included."""
@@ -138,16 +142,20 @@ def view_order(count: int, config: TrainConfig, generator: torch.Generator) -> I
     return torch.cat(rounds)[:needed].reshape(config.iterations, config.views_per_step)
 
 
-def learning_rates(config: TrainConfig, extent: float) -> dict[str, Float[Tensor, "iterations"]]:
+def learning_rates(config: TrainConfig, views: Sequence[View]) -> dict[str, Float[Tensor, "iterations"]]:
     """The tables that `Engine.run` takes."""
     progress = torch.arange(config.iterations, dtype=torch.float64) / max(1, config.iterations - 1)
+    unit = torch.tensor(camera_extent(views))
+    if config.means_in_pixels:
+        width = views[0].camera.width
+        unit = pixel_width(views) * torch.tensor([config.divisor_at(i, width) for i in range(config.iterations)])
 
     def table(rate: Decay) -> Float[Tensor, "iterations"]:
         return (math.log(rate[0]) * (1 - progress) + math.log(rate[1]) * progress).exp().float()
 
     sh = table(config.sh_rate)
     return {
-        "means": table(config.means_rate) * extent,
+        "means": table(config.means_rate) * unit,
         "log_scales": table(config.scale_rate),
         "quats": table(config.quat_rate),
         "opacity_logits": table(config.opacity_rate),
@@ -160,3 +168,13 @@ def camera_extent(views: Sequence[View]) -> float:
     """The length scale of 3DGS: 1.1 times the largest distance of a camera from the cameras' mean."""
     centers = torch.stack([view.camera.center for view in views])
     return 1.1 * (centers - centers.mean(0)).norm(dim=1).max().item() or 1.0
+
+
+def pixel_width(views: Sequence[View]) -> float:
+    """How wide a pixel is, in world units, where the optical axes come closest to meeting: at the object."""
+    world_from_camera = torch.stack([rigid_inverse(view.camera.cam_from_world) for view in views])
+    centers, axes = world_from_camera[:, :3, 3], world_from_camera[:, :3, 2]
+    across = torch.eye(3, dtype=axes.dtype) - axes[:, :, None] * axes[:, None, :]  # what an axis does not see
+    target = torch.linalg.lstsq(across.sum(0), (across @ centers[..., None]).sum(0)).solution[:, 0]
+    depth = ((target - centers) * axes).sum(-1).abs()
+    return (depth / torch.tensor([view.camera.fx for view in views], dtype=depth.dtype)).median().item()

@@ -107,7 +107,7 @@ class _Run:
     def go_on(self, evaluate_views: Sequence[View] | None) -> None:
         """Runs from the present iteration to the last."""
         order = view_order(len(self.views), self.config, _generator(self.seed, 0))
-        rates = learning_rates(self.config, self.extent)
+        rates = learning_rates(self.config, self.views)
         loss_sum, loss_steps, saved = 0.0, 0, time.perf_counter()
         with tqdm(total=self.config.iterations, initial=self.iteration, desc="train", disable=None) as bar:
             for stop in self.config.stops(_TICK):
@@ -134,7 +134,8 @@ class _Run:
 
     def _set_level(self) -> None:
         first = self.views[0].camera
-        level = self.config.level_at(self.iteration, first.width, first.height)
+        divisor = self.config.divisor_at(self.iteration, first.width)
+        level = round(first.width / divisor), round(first.height / divisor)
         if level != self.level:
             self.engine.set_views(self.views, *level)
             self.level = level

@@ -8,7 +8,7 @@ import gaussian_splatting.train as train_module
 from gaussian_splatting.checkpoint import fingerprint
 from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState, adam
 from gaussian_splatting.losses import mean_psnr, psnr
-from gaussian_splatting.schedule import TrainConfig, camera_extent, learning_rates, view_order
+from gaussian_splatting.schedule import TrainConfig, camera_extent, learning_rates, pixel_width, view_order
 from gaussian_splatting.train import train_gaussians
 from tests.toy_scene import ball, cameras, views
 
@@ -52,7 +52,8 @@ def interrupt(monkeypatch):
     return at
 
 
-def test_loss_falls_tenfold(photographs):
+def test_loss_falls_tenfold(photographs, monkeypatch):
+    monkeypatch.setattr(train_module, "_TICK", 20)
     config = replace(TrainConfig.fast(300), levels=((0, 1),), budget=5.0)
     start = train_gaussians(photographs, replace(config, iterations=1)).history[0]["loss"]
     result = train_gaussians(photographs, config, evaluate_views=views(count=5))
@@ -156,8 +157,9 @@ def test_paper_values():
     config = TrainConfig.paper()
     assert (config.iterations, config.views_per_step, config.sh_degree) == (30_000, 1, 0)
     assert config.loss == LossConfig(0.2, (1.0, 1.0, 1.0))
-    rates = learning_rates(config, extent=2.0)
-    assert rates["means"][[0, -1]].tolist() == pytest.approx([3.2e-4, 3.2e-6])
+    rates = learning_rates(config, views(count=2))
+    extent = camera_extent(views(count=2))
+    assert rates["means"][[0, -1]].tolist() == pytest.approx([1.6e-4 * extent, 1.6e-6 * extent])
     for name, value in {"sh": 2.5e-3, "opacity_logits": 0.05, "log_scales": 5e-3, "quats": 1e-3}.items():
         assert rates[name].unique().tolist() == pytest.approx([value], rel=1e-5)
     assert rates["sh_rest"][0].item() == pytest.approx(2.5e-3 / 20)
@@ -191,15 +193,24 @@ def test_every_view_comes_once_a_round():
 
 def test_levels_stay_above_the_smallest_width():
     config = replace(TrainConfig.paper(10), levels=((0, 4), (5, 1)))
-    assert config.level_at(0, 400, 200) == (100, 50)
-    assert config.level_at(0, 200, 200) == (67, 67)
-    assert config.level_at(5, 400, 200) == (400, 200)
+    assert config.divisor_at(0, 400) == 4
+    assert config.divisor_at(0, 200) == 3
+    assert config.divisor_at(5, 400) == 1
 
 
 def test_extent_is_that_of_the_cameras():
     assert camera_extent(views(count=2)) == pytest.approx(
         1.1 * 0.5 * (cameras(2)[0].center - cameras(2)[1].center).norm().item()
     )
+
+
+def test_means_move_by_pixels_of_the_level(photographs):
+    camera = photographs[0].camera
+    assert pixel_width(photographs) == pytest.approx(3.0 / camera.fx, rel=1e-6)
+    config = replace(TrainConfig.fast(10), means_rate=(0.1, 0.1), levels=((0, 2), (5, 1)))
+    large = [replace(v, camera=camera.resized(480, 480)) for v, camera in zip(photographs, cameras(12), strict=True)]
+    rates = learning_rates(config, large)["means"] / (0.3 / camera.fx)
+    assert rates.tolist() == pytest.approx([0.2] * 5 + [0.1] * 5)
 
 
 def test_adam_is_adam():
@@ -226,7 +237,7 @@ def test_adam_is_adam():
 def test_statistics_count_drawn_views(photographs):
     state, engine = TrainingState.start(ball()), CpuEngine()
     engine.set_views(photographs, 48, 48)
-    rates = {k: v[:3] for k, v in learning_rates(TrainConfig.paper(3), 1.0).items()}
+    rates = {k: v[:3] for k, v in learning_rates(TrainConfig.paper(3), photographs).items()}
     engine.run(state, torch.tensor([[0, 1], [2, 3], [4, 5]]), rates, LossConfig())
     assert state.grad2d_count.max() == 6
     assert state.adam_step == 3
