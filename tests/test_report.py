@@ -1,8 +1,10 @@
+import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -189,27 +191,22 @@ def test_small_pictures_keep_their_size_and_large_ones_share_one() -> None:
     assert _size(encode_all([small], None, PICTURE_BUDGET)[0].query) == (20, 30)
     assert _size(encode_all([large], None, PICTURE_BUDGET)[0].query) == (400, 800)
     encoded = encode_all([large], None, 3000)[0]
-    assert _size(encoded.query) == _size(encoded.heat or "") and _size(encoded.query)[1] < 800
+    assert _size(encoded.query) == _size(encoded.heat) and _size(encoded.query)[1] < 800
     assert encoded.rendering is None and encode_all([], None, 1) == []
 
 
-def _size(uri: str) -> tuple[int, int]:
-    import base64
+def _decoded(uri: str) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
 
-    import cv2
 
-    return cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_COLOR).shape[:2]
+def _size(uri: str | None) -> tuple[int, ...]:
+    return _decoded(uri or "").shape[:2]
 
 
 def test_photographs_keep_their_colours() -> None:
-    import base64
-
-    import cv2
-
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 0] = 200
-    uri = encode_all([Source(red, None, None)], None, PICTURE_BUDGET)[0].query
-    bgr = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
+    bgr = _decoded(encode_all([Source(red, None, None)], None, PICTURE_BUDGET)[0].query)
     assert abs(bgr[8, 8].astype(int) - (0, 0, 200)).max() < 6
 
 
