@@ -27,9 +27,7 @@ class RunConfig:
     """The configuration of one class and one seed; None means that the preset decides."""
 
     classname: str = _option("01Gorilla", "-c -classname --classname", "class to run, a folder of -data_path")
-    data_path: Path = _option(
-        Path("MAD-Sim"), "-data_path --data_path", "folder that holds the classes", type=Path
-    )
+    data_path: Path = _option(Path("MAD-Sim"), "-data_path --data_path", "folder that holds the classes", type=Path)
     prefix: str = _option("splatpose", "-p -prefix --prefix", "first part of the result folder's name")
     seed: int = _option(0, "-seed --seed", "seed of every random draw", type=int)
     preset: str = _option(
@@ -89,8 +87,8 @@ class RunConfig:
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def parse_config(argv: list[str] | None, description: str) -> RunConfig:
-    """The configuration that a command line asks for; argparse exits with code 2 and one line on a wrong one."""
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with a flag for every field of RunConfig."""
     parser = argparse.ArgumentParser(
         description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -100,7 +98,22 @@ def parse_config(argv: list[str] | None, description: str) -> RunConfig:
         if field.default is not None:
             options["help"] += f" (default: {field.default})"
         parser.add_argument(*flags, dest=field.name, default=field.default, **options)
-    config = RunConfig(**vars(parser.parse_args(argv)))
+    return parser
+
+
+def config_from(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> RunConfig:
+    """The configuration in parsed arguments; argparse exits with code 2 and one line on a value out of range."""
+    config = RunConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(RunConfig)})
     if not 0 < config.false_alarm_rate < 1:
         parser.error(f"--false_alarm_rate must lie between 0 and 1, got {config.false_alarm_rate}")
+    for name in ("gauss_iters", "k", "hypotheses", "resolution"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, got {value}")
     return config.resolved()
+
+
+def parse_config(argv: list[str] | None, description: str | None) -> RunConfig:
+    """The configuration that a command line asks for."""
+    parser = make_parser(description)
+    return config_from(parser, parser.parse_args(argv))

@@ -1,0 +1,42 @@
+"""The pose benchmark: train on the posed gallery, find the poses of test views whose true poses are known, compare.
+
+    python train_and_pose_est.py -c 01Gorilla -data_path MAD-Sim_Subsets/0.8_0/pose
+    python train_and_pose_est.py -c chair -data_path nerf_synthetic --sh_degree 3 --combinations nearest+gauss-newton
+
+Reports coarse and fine errors apart: true rotation angles in degrees and distances of the camera centres in world units.
+Writes pose_benchmark.json and pose_benchmark.svg into <data_path>/results_<prefix>_<seed>/<class>/.
+"""
+
+import sys
+
+from PAD_utils import steps
+from PAD_utils.config import config_from, make_parser
+from PAD_utils.job import open_job, run_script, write_run_json
+from PAD_utils.pose_benchmark import Combination, posed, run_combination, table, write_results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the benchmark of a command line; returns the exit code: 0, or 2 for an error that the user can mend."""
+    parser = make_parser(__doc__)
+    combinations = "RETRIEVAL+REFINER to compare, e.g. bank+gauss-newton nearest+adam (default: the preset's)"
+    parser.add_argument("--combinations", nargs="+", metavar="PAIR", help=combinations)
+    arguments = parser.parse_args(argv)
+    config = config_from(parser, arguments)
+    pairs = arguments.combinations or [f"{config.retrieval}+{config.refiner}"]
+
+    def work() -> None:
+        chosen = [Combination.parse(pair) for pair in pairs]
+        job = open_job(config)
+        data = steps.load_views(job)
+        samples = posed(data.test, data.description)
+        model = steps.train_or_load(job, data.gallery)
+        results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
+        write_results(job.folder, config.classname, results)
+        write_run_json(job, {"class": data.description})
+        print(table(results))
+
+    return run_script(work, bool(config.verbose))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
