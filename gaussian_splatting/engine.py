@@ -155,11 +155,10 @@ class CpuEngine:
 
 
 def _count(state: TrainingState, grad2d: Float[Tensor, "b n 2"], radii: Tensor, width: int, height: int) -> None:
-    """Adds one step to the density statistics."""
-    to_ndc = grad2d.new_tensor([0.5 * width, 0.5 * height])
-    drawn = radii > 0
-    state.grad2d_sum += ((grad2d * to_ndc).norm(dim=-1) * drawn).sum(0)
-    state.grad2d_count += drawn.sum(0)
+    """Adds one step to the density statistics; what is not drawn has no gradient."""
+    x, y = (grad2d * grad2d.new_tensor([0.5 * width, 0.5 * height])).unbind(-1)
+    state.grad2d_sum += torch.hypot(x, y).sum(0)
+    state.grad2d_count += radii.sign().sum(0)
     torch.maximum(state.max_radius, radii.amax(0).to(torch.float32), out=state.max_radius)
 
 

@@ -156,10 +156,9 @@ class _Run:
     def _target(self) -> int:
         """How many Gaussians the budget allows by now."""
         config = self.config
-        share = (self.iteration - config.densify_from) / (
-            config.densify_until - config.densify_every - config.densify_from
-        )
-        return round(self.budget * (config.start_share + (1 - config.start_share) * min(1.0, share)))
+        last = config.densify_until - config.densify_every
+        share = min(1.0, (self.iteration - config.densify_from) / max(1, last - config.densify_from))
+        return round(self.budget * (config.start_share + (1 - config.start_share) * share))
 
     def _record(self, loss: float, evaluate_views: Sequence[View] | None, bar: tqdm) -> None:
         record: Record = {
