@@ -1,8 +1,8 @@
 """Pose refinement by robust Gauss-Newton on the picture itself: exact derivatives, coarse to fine, many poses at once.
 
 All hypotheses of all pictures go down a pyramid together; the worst are dropped after the coarse levels. Residuals are
-weighted by Huber's function, at the finest level by Tukey's, which leaves an anomaly out altogether (earlier it would
-lose the basin). Brightness (a gain and an offset per picture) is solved along with the pose.
+weighted by Huber's function, for the last iterations by Tukey's, which leaves an anomaly out altogether (earlier it
+would lose the basin). Brightness (a gain and an offset per picture) is solved along with the pose.
 
 The small pictures of the coarse levels are drawn and filtered alike: the splats' dilation of 0.3 px^2 is the low-pass
 filter, their opacities make up for it (`detail`), and the photograph, which averaging has filtered with a box, gets the
@@ -23,11 +23,14 @@ from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.photometry import blur, border_color, shrink
 from gaussian_splatting.pose import PoseEstimate, check_refine_arguments, object_center
-from gaussian_splatting.pose_solve import PoseState, accept, propose, residual_scale, start_state
+from gaussian_splatting.pose_solve import DAMPING, PoseState, accept, propose, residual_scale, start_state
 
 _SPLATS_AT_ONCE = {"cpu": 4_000_000, "cuda": 40_000_000}  # poses times Gaussians: 0.25 and 2.5 GB of splats
 _JUDGED_PX, _JUDGED_SCALE = 200, 0.05  # size and residual scale at which the final fit is judged
 _LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
+# Least scale of the residuals. Most pixels are flat and fit well from the start, so their median alone would take the
+# edges, which hold the pose, for outliers.
+_LEAST_SCALE = {"huber": 0.05, "tukey": 0.02}
 _BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
@@ -41,7 +44,7 @@ class Level:
     keep: int
 
 
-LEVELS = (Level(64, 8, 3), Level(200, 5, 1), Level(400, 4, 1), Level(800, 5, 1))
+LEVELS = (Level(64, 6, 3), Level(200, 4, 1), Level(400, 4, 1), Level(800, 4, 1))
 
 
 class _Scene(NamedTuple):
@@ -67,16 +70,18 @@ class _Pictures(NamedTuple):
 class GaussNewtonRefiner:
     """Second-order refinement of many hypotheses (`--refiner gauss-newton`).
 
-    `brightness`: solve a gain and an offset per picture. `shortest_step` (radians, and share of the object's distance)
-    ends a pose's iterations. `most_unexplained`: share of a picture's contrast to its background that may stay
-    unexplained before it is reported as showing something else. `fitted_side`: longer side in pixels of the pictures
-    that the model was fitted to, at the queries' field of view; None: as large as the queries.
+    `brightness`: solve a gain and an offset per picture. `polish`: iterations with Tukey's weights at the end.
+    `shortest_step` (radians, and share of the object's distance) ends a pose's iterations. `most_unexplained`: share
+    of a picture's contrast to its background that may stay unexplained before it is reported as showing something
+    else. `fitted_side`: longer side in pixels of the pictures that the model was fitted to, at the queries' field of
+    view; None: as large as the queries.
     """
 
     levels: tuple[Level, ...] = LEVELS
     brightness: bool = True
-    shortest_step: float = 2e-5
+    shortest_step: float = 5e-5
     most_unexplained: float = 0.5
+    polish: int = 8
     fitted_side: int | None = None
     name: str = "gauss-newton"
 
@@ -114,8 +119,9 @@ class GaussNewtonRefiner:
         state = start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
         levels = self._levels_for(max(images.shape[1:3]))
         for i, level in enumerate(levels):
-            state, cost = self._descend(scene, state, level, first=i == 0, last=i == len(levels) - 1)
+            state, cost = self._descend(scene, state, level.side, level.iterations, "huber", follow=i == 0)
             state = _best(state, cost, len(images), 1 if i == len(levels) - 1 else level.keep)
+        state, _ = self._descend(scene, state, levels[-1].side, self.polish, "tukey", follow=False)
         return self._report(scene, state, [cameras[0] for cameras in hypotheses])
 
     def _levels_for(self, longer_side: int) -> list[Level]:
@@ -125,31 +131,31 @@ class GaussNewtonRefiner:
         return below if full is None else [*below, full]
 
     def _descend(
-        self, scene: _Scene, state: PoseState, level: Level, first: bool, last: bool
+        self, scene: _Scene, state: PoseState, side: int, iterations: int, robust: str, follow: bool
     ) -> tuple[PoseState, Float[Tensor, "p"]]:
-        """The iterations of one level, and the robust cost of where they end.
+        """Iterations at pictures of one size, and the robust cost of where they end.
 
-        At the coarsest level, where residuals shrink fast, their scale follows every step and every step is taken.
+        `follow`: the scale of the residuals follows every step, and every step is taken: far from the goal they shrink
+        fast, and costs of different scales do not compare.
         """
-        pictures = _at_level(scene, level.side)
+        pictures = _at_level(scene, side)
         count = len(scene.images)
-        robust = "tukey" if last else "huber"
-        state = state._replace(active=torch.ones_like(state.active))
+        state = state._replace(active=torch.ones_like(state.active), damping=torch.full_like(state.damping, DAMPING))
         equations = _evaluate(scene, pictures, state, robust)
-        for i in range(level.iterations):
-            if first or i == 0:
-                state = state._replace(scale=residual_scale(equations.histogram, count))
+        for i in range(iterations):
+            if follow or i == 0:
+                state = state._replace(scale=residual_scale(equations.histogram, count, _LEAST_SCALE[robust]))
             trial, length = propose(state, equations, scene.center, self.brightness)
             found = _evaluate(scene, pictures, trial, robust)
             state, equations = accept(
-                state, equations, trial, found, length, always=first or i == 0, shortest_step=self.shortest_step
+                state, equations, trial, found, length, always=follow or i == 0, shortest_step=self.shortest_step
             )
         return state, equations.cost
 
     def _report(self, scene: _Scene, state: PoseState, cameras: list[Camera]) -> list[PoseEstimate]:
         """Judges the poses that are left, one per picture, and says why where one is not to be trusted."""
         pictures = _at_level(scene, _JUDGED_PX)
-        judged = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE))
+        judged = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=torch.ones_like(state.active))
         cost = _evaluate(scene, pictures, judged, "huber").cost
         bare = _bare_cost(scene, pictures)
         pixels = pictures.images[0, :, :, 0].numel()

@@ -17,10 +17,12 @@ from gaussian_splatting.pose import retract
 
 _NORMAL_FROM_MAD = 1.4826
 SCALE_START = 0.1  # of residuals in [0, 1], while nothing is known about them
-_SCALE_MIN, _SCALE_MAX = 0.015, 0.2  # four 8-bit steps: below, quantisation would decide
+_SCALE_MAX = 0.2
 _TURN_MAX, _SHIFT_MAX = 0.25, 0.1  # longest step: radians; share of the object's distance
-_DAMPING_START, _DAMPING_MIN, _DAMPING_MAX = 1e-3, 1e-6, 1e3
+DAMPING = 1e-3  # at the start
+_DAMPING_MIN, _DAMPING_MAX = 1e-6, 1e3
 _DAMPING_UP, _DAMPING_DOWN = 8.0, 0.2
+_HOPELESS = 4.0  # a step refused at this multiple of the shortest is refused for rounding
 _BRIGHTNESS_PRIOR = 1e-3  # weight of gain = 1 and offset = 0 per touched pixel: decides only where the picture does not
 
 
@@ -52,7 +54,7 @@ def start_state(picture: Int[Tensor, "p"], cam_from_world: Float[Tensor, "p 4 4"
         gain=one,
         offset=0 * one,
         scale=SCALE_START * one,
-        damping=_DAMPING_START * one,
+        damping=DAMPING * one,
         active=one > 0,
         step=torch.full_like(one, torch.inf),
         steps=torch.zeros_like(picture),
@@ -107,7 +109,7 @@ def accept(
     damping = damping.clamp(_DAMPING_MIN, _DAMPING_MAX)
     taken = new._replace(
         damping=damping,
-        active=old.active & (length > shortest_step) & (damping < _DAMPING_MAX),
+        active=old.active & (length > torch.where(better, shortest_step, _HOPELESS * shortest_step)),
         step=torch.where(old.active, length, old.step),
         steps=old.steps + old.active,
     )
@@ -116,15 +118,16 @@ def accept(
     return state, NormalEquations(*(_where(better, a, b) for a, b in zip(new_equations, old_equations, strict=True)))
 
 
-def residual_scale(histogram: Int[Tensor, "p bins"], pictures: int) -> Float[Tensor, "p"]:
-    """A robust standard deviation of the residuals from their median; of each picture's poses the smallest counts."""
+def residual_scale(histogram: Int[Tensor, "p bins"], pictures: int, least: float) -> Float[Tensor, "p"]:
+    """A robust standard deviation of the residuals from their median, at least `least`; of each picture's poses the
+    smallest counts."""
     count = histogram.double().cumsum(1)
     half = 0.5 * count[:, -1:]
     bin_index = (count < half).sum(1, keepdim=True).clamp_max(RESIDUAL_BINS - 1)
     inside = histogram.double().gather(1, bin_index).clamp_min(1)
     below = count.gather(1, bin_index) - inside
     median = (bin_index + ((half - below) / inside).clamp(0, 1))[:, 0] * (RESIDUAL_MAX / RESIDUAL_BINS)
-    scale = (_NORMAL_FROM_MAD * median).clamp(_SCALE_MIN, _SCALE_MAX)
+    scale = (_NORMAL_FROM_MAD * median).clamp(least, _SCALE_MAX)
     # Where nothing was touched the median is zero and says nothing.
     scale = torch.where(count[:, -1] > 0, scale, torch.full_like(scale, SCALE_START))
     return scale.view(pictures, -1).amin(1, keepdim=True).expand(-1, len(scale) // pictures).reshape(-1)
