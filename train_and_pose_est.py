@@ -3,7 +3,7 @@
     python train_and_pose_est.py -c 01Gorilla -data_path MAD-Sim_Subsets/0.8_0/pose
     python train_and_pose_est.py -c chair -data_path nerf_synthetic --sh_degree 3 --combinations nearest+gauss-newton
 
-Reports coarse and fine errors apart: true rotation angles in degrees and distances of the camera centres in world units.
+Reports coarse and fine errors apart: true rotation angles in degrees, distances of the camera centres in world units.
 Writes pose_benchmark.json and pose_benchmark.svg into <data_path>/results_<prefix>_<seed>/<class>/.
 """
 

@@ -35,7 +35,8 @@ class Combination:
         retrieval, _, refiner = text.partition("+")
         if retrieval not in RETRIEVALS or refiner not in REFINERS:
             raise UserError(
-                f"--combinations {text}: expected RETRIEVAL+REFINER, of {', '.join(RETRIEVALS)} and {', '.join(REFINERS)}"
+                f"--combinations {text}: expected RETRIEVAL+REFINER, "
+                f"of {', '.join(RETRIEVALS)} and {', '.join(REFINERS)}"
             )
         return Combination(retrieval, refiner)
 
