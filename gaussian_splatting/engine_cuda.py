@@ -89,7 +89,7 @@ class _Buffers:
             return torch.zeros(shape, dtype=dtype, device=device)
 
         shapes = {"means": (3,), "log_scales": (3,), "quats": (4,), "opacity_logits": (), "sh": (coefficients, 3)}
-        self.slots, self.coefficients, self.capacity, self.entry_capacity = slots, coefficients, capacity, entries
+        self.slots, self.coefficients, self.capacity = slots, coefficients, capacity
         self.params, self.exp_avg, self.exp_avg_sq = (
             {name: make(capacity, *shape) for name, shape in shapes.items()} for _ in range(3)
         )
@@ -98,9 +98,15 @@ class _Buffers:
         self.radii = make(slots, capacity, dtype=torch.int32)
         self.counters = make(slots * grid.tiles * cuda.COUNTER_STRIDE, dtype=torch.int32)
         self.starts, self.ends = (make(slots * grid.tiles, dtype=torch.int32) for _ in range(2))
-        self.keys, self.entries = make(entries, dtype=torch.int64), make(entries, dtype=torch.int32)
+        self.make_lists(entries, device)
         self.image, self.v_image = (make(slots, 3, grid.height, grid.width) for _ in range(2))
         self.remaining = make(slots, grid.height, grid.width)
+
+    def make_lists(self, entries: int, device: torch.device) -> None:
+        """Tile lists with room for `entries`."""
+        self.entry_capacity = entries
+        self.keys, self.scratch = torch.zeros(2, entries, dtype=torch.int64, device=device)
+        self.entries = torch.zeros(entries, dtype=torch.int32, device=device)
 
     def tensors(self) -> list[Tensor]:
         """Every tensor, for counting bytes."""
@@ -220,9 +226,7 @@ class CudaEngine:
         assert self._buffers is not None
         room = int(needed * _GROWTH)
         self._graph = None
-        self._buffers.keys = torch.zeros(room, dtype=torch.int64, device=self._device)
-        self._buffers.entries = torch.zeros(room, dtype=torch.int32, device=self._device)
-        self._buffers.entry_capacity = room
+        self._buffers.make_lists(room, self._device)
         self._status.overflow.zero_()
         self._status.total.zero_()
 
@@ -275,7 +279,7 @@ class CudaEngine:
         )  # fmt: skip
         launch(
             device, "sort_tiles", (b.slots * grid.tiles, 1, 1), 256,
-            b.starts, b.ends, b.counters, b.keys, b.entries, s.overflow,
+            b.starts, b.ends, b.counters, b.keys, b.scratch, b.entries, s.overflow,
         )  # fmt: skip
 
     def _launch_pictures(self, views: _Views, b: _Buffers, loss: LossConfig) -> None:

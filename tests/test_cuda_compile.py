@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from cuda_emulator import kernel_names
 from diff_gaussian_rasterization import cuda_compile
+from diff_gaussian_rasterization.sources import csrc_dir
 
 pytest.importorskip("cuda.bindings", reason="NVRTC comes with the package cuda-bindings")
 
@@ -31,7 +33,17 @@ def test_kernels_compile_without_a_warning(name: str, target: str) -> None:
 def test_a_gpu_newer_than_nvrtc_gets_ptx() -> None:
     target = cuda_compile.target_of((99, 0))
     assert target.startswith("compute_")
-    assert b".version" in cuda_compile.compile_source("bin", target)[0]
+    image = cuda_compile.compile_source("bin", target)[0]
+    assert b".version" in image
+    assert cuda_compile.holds_kernel(image, "sort_tiles")
+
+
+def test_every_kernel_is_found_in_one_image() -> None:
+    images = {name: cuda_compile.compile_source(name, "sm_90")[0] for name in cuda_compile.source_names()}
+    for name in cuda_compile.source_names():
+        text = (csrc_dir() / "cuda" / f"{name}.cu").read_text()
+        for kernel in kernel_names(text):
+            assert [n for n, image in images.items() if cuda_compile.holds_kernel(image, kernel)] == [name]
 
 
 def test_the_cache_is_used_and_a_broken_entry_is_rebuilt(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from cuda_emulator import EmulatedRuntime, available
-from diff_gaussian_rasterization import cuda
+from diff_gaussian_rasterization import cuda, cuda_pose
 from diff_gaussian_rasterization.cuda_launch import register_runtime
+from diff_gaussian_rasterization.pose_reference import pose_normal_equations_reference
 from diff_gaussian_rasterization.reference import photometric_loss_reference, rasterize_reference
 from simple_knn import cuda as neighbours
 from simple_knn.reference import dist_reference
@@ -15,6 +16,7 @@ from simple_knn.reference import dist_reference
 from gaussian_splatting import engine_cuda
 from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState
 from gaussian_splatting.gaussians import Gaussians
+from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
 pytestmark = pytest.mark.skipif(not available(), reason="the emulator is built with g++")
@@ -133,3 +135,16 @@ def _stretched_ball(sh_degree: int) -> TrainingState:
     noise = {k: 0.1 * torch.randn(v.shape, generator=g) for k, v in model.as_dict().items()}
     noise["log_scales"] *= 4
     return TrainingState.start(Gaussians(**{k: v + noise[k] for k, v in model.as_dict().items()}))
+
+
+@pytest.mark.parametrize(
+    "robust, sh_degree, near, detail", [("l2", 0, False, 1.0), ("huber", 2, True, 0.4), ("tukey", 3, False, 1.0)]
+)
+def test_pose_equations_match_the_reference(robust: str, sh_degree: int, near: bool, detail: float) -> None:
+    case = make_case(robust, sh_degree, near, detail).to(torch.device("cpu"), torch.float32)
+    expected = pose_normal_equations_reference(case.cloud, case.fits)
+    got = cuda_pose.normal_equations(case.cloud, case.fits)
+    for name in ("hessian", "gradient", "cost"):
+        value, truth = getattr(got, name), getattr(expected, name)
+        assert (value - truth).norm() <= 2e-4 * truth.norm(), name
+    assert (got.histogram - expected.histogram).abs().sum() <= 4  # residuals at a border between two bins

@@ -3,14 +3,14 @@
 Everything runs on torch's current stream of the tensors' device. Shapes as in `rasterize`; all float32 and contiguous.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization.cuda_launch import blocks, launch
 from diff_gaussian_rasterization.reference import SSIM_RADIUS, ssim_window
-from diff_gaussian_rasterization.scene import Gradients
+from diff_gaussian_rasterization.scene import Gradients, Scene
 
 TILE = 16  # px; csrc/cuda/device.h holds the same sizes
 SPLAT_FLOATS = 12
@@ -68,7 +68,7 @@ class Forward(NamedTuple):
     pixels: Tensor
 
 
-class _Lists:
+class Lists:
     """Views into `Forward.lists` (int32): a flag that stays 0, starts and ends of all tiles, then the entries."""
 
     def __init__(self, buffer: Tensor, tiles: int) -> None:
@@ -81,26 +81,14 @@ def _coefficients(colors: Tensor) -> int:
     return 0 if colors.ndim == 2 else colors.shape[1]
 
 
-def forward(
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    cam_from_world: Tensor,
-    intrinsics: Tensor,
-    width: int,
-    height: int,
-    background: Tensor,
-    screen_offsets: Tensor | None,
-) -> Forward:
-    """Draws the Gaussians; arguments as in `ops.rasterize`, already checked. Waits for the GPU once, to learn how long
-    the tile lists are. Raises ValueError for more Gaussians, or more tile entries, than can be numbered."""
-    device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
+def project_and_bin(scene: Scene) -> tuple[Tensor, Tensor, Lists]:
+    """(radii (B, N), splats (B, N, 12), the sorted lists of all tiles). Waits for the GPU once, to learn how long they
+    are. Raises ValueError for more Gaussians, or more tile entries, than can be numbered."""
+    means, width, height = scene.means, scene.width, scene.height
+    device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
     if n >= MAX_SPLATS:
         raise ValueError(f"means: the GPU rasterizer draws fewer than {MAX_SPLATS} Gaussians, got {n}")
     splats, radii = means.new_empty(views, n, SPLAT_FLOATS), torch.empty(views, n, dtype=torch.int32, device=device)
-    cloud = (means, scales, quats, opacities, colors)
     tiles = views * grid.tiles
     head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=device)
     starts, ends = head[_HEADER : _HEADER + tiles], head[_HEADER + tiles :]
@@ -108,8 +96,8 @@ def forward(
     total, flag = head[2:4].view(torch.int64), head[:1]
     launch(
         device, "project_splats", (blocks(n, 128), views, 1), 128,
-        None, n, n, 0, _coefficients(colors), *cloud, cam_from_world, intrinsics, None, None,
-        width, height, grid.tiles_x, grid.tiles_y, screen_offsets, splats, radii, counters, flag,
+        None, n, n, 0, scene.sh_count, *scene[:5], scene.cam_from_world, scene.intrinsics, None, None,
+        width, height, grid.tiles_x, grid.tiles_y, scene.screen_offsets, splats, radii, counters, flag,
     )  # fmt: skip
     launch(
         device, "allocate_tiles", (blocks(tiles, 256), 1, 1), 256,
@@ -118,8 +106,8 @@ def forward(
     entry_count = int(total.item())
     if entry_count > _MAX_ENTRIES:
         raise ValueError(f"scales: the splats cover {entry_count} tiles in all, too many; draw fewer views at once")
-    lists = _Lists(torch.cat((head, head.new_empty(entry_count))), tiles)
-    keys = torch.empty(entry_count, dtype=torch.int64, device=device)
+    lists = Lists(torch.cat((head, head.new_empty(entry_count))), tiles)
+    keys, scratch = torch.empty(2, entry_count, dtype=torch.int64, device=device)
     if entry_count:
         launch(
             device, "scatter_splats", (blocks(n, 128), views, 1), 128,
@@ -127,12 +115,21 @@ def forward(
         )  # fmt: skip
         launch(
             device, "sort_tiles", (tiles, 1, 1), 256,
-            lists.starts, lists.ends, counters, keys, lists.entries, lists.flag,
+            lists.starts, lists.ends, counters, keys, scratch, lists.entries, lists.flag,
         )  # fmt: skip
+    return radii, splats, lists
+
+
+def forward(*arguments: Any) -> Forward:
+    """Draws the Gaussians; arguments as in `ops.rasterize`, already checked. Raises what `project_and_bin` does."""
+    scene = Scene(*arguments)
+    radii, splats, lists = project_and_bin(scene)
+    means, width, height = scene.means, scene.width, scene.height
+    n, views, grid = means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
     image, remaining, depth = (means.new_empty(views, *c, height, width) for c in ((3,), (), ()))
     launch(
-        device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
-        grid.tiles_x, grid.tiles, n, width, height, lists.starts, lists.ends, lists.entries, splats, background,
+        means.device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
+        grid.tiles_x, grid.tiles, n, width, height, lists.starts, lists.ends, lists.entries, splats, scene.background,
         image, remaining, depth, lists.flag,
     )  # fmt: skip
     return Forward(image, 1 - remaining, depth, radii, splats, lists.buffer, remaining)
@@ -162,7 +159,7 @@ def backward(
 ) -> Gradients:
     """The backward pass: gradients in the outputs (None: zero), the inputs, then what `forward` drew and kept."""
     device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
-    kept = _Lists(lists, views * grid.tiles)
+    kept = Lists(lists, views * grid.tiles)
     v_image = torch.zeros_like(image) if v_image is None else v_image.contiguous()
     v_depth = None if v_depth is None else v_depth.contiguous()
     v_remaining = None if v_alpha is None else (-v_alpha).contiguous()

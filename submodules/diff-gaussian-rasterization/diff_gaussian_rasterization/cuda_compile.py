@@ -103,6 +103,11 @@ def compile_source(name: str, target: str) -> tuple[bytes, str]:
     return image, log
 
 
+def holds_kernel(image: bytes, name: str) -> bool:
+    """Whether a compiled image defines the kernel: in machine code a symbol, in PTX an entry."""
+    return f"{name}\0".encode() in image or f".entry {name}(".encode() in image
+
+
 def source_names() -> list[str]:
     """Every translation unit: the stems of csrc/cuda/*.cu."""
     return sorted(p.stem for p in (csrc_dir() / "cuda").glob("*.cu"))

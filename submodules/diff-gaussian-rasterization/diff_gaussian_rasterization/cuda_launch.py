@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from diff_gaussian_rasterization.cuda_compile import load_images
+from diff_gaussian_rasterization.cuda_compile import holds_kernel, load_images
 
 Argument = torch.Tensor | int | float | None
 _MAX_STATIC_SHARED_BYTES = 48 * 1024
@@ -59,7 +59,7 @@ class CudaRuntime:
             self._context = _check_driver(driver.cuDevicePrimaryCtxRetain(device))
             _check_driver(driver.cuCtxSetCurrent(self._context))
             images = load_images(torch.cuda.get_device_capability(index))
-            self._modules = [_check_driver(driver.cuModuleLoadData(image)) for image in images.values()]
+            self._modules = [(image, _check_driver(driver.cuModuleLoadData(image))) for image in images.values()]
         self._functions: dict[str, Any] = {}
 
     def _function(self, name: str, shared_bytes: int) -> Any:
@@ -69,9 +69,9 @@ class CudaRuntime:
 
     def _find(self, name: str, shared_bytes: int) -> Any:
         driver = self._driver
-        for module in self._modules:
-            status, function = driver.cuModuleGetFunction(module, name.encode())
-            if status == driver.CUresult.CUDA_SUCCESS:
+        for image, module in self._modules:
+            if holds_kernel(image, name):
+                function = _check_driver(driver.cuModuleGetFunction(module, name.encode()))
                 if shared_bytes > _MAX_STATIC_SHARED_BYTES:
                     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                     _check_driver(driver.cuFuncSetAttribute(function, attribute, shared_bytes))

@@ -6,33 +6,8 @@
 namespace gs {
 
 constexpr int SORT_THREADS = 256;
-constexpr int SORT_KEYS = 4096;  // longest list sorted in shared memory; longer ones are sorted where they lie
+constexpr int SORT_KEYS = 4096;  // longest list sorted in shared memory; longer ones take the detour over `scratch`
 constexpr int BUCKETS = 1024;
-
-// One pass of compare-exchanges. The network is bitonic with a mirrored first step per merge, so every comparison is
-// ascending and the missing keys at the end of a list count as infinite without being stored.
-GS_FN void exchange(u64* keys, int n, int pair, int half, bool mirrored) {
-    const int block = pair / half, offset = pair % half;
-    const int low = 2 * half * block + offset;
-    const int high = mirrored ? 2 * half * (block + 1) - 1 - offset : low + half;
-    if (high >= n) return;
-    const u64 a = keys[low], b = keys[high];
-    if (b < a) {
-        keys[low] = b;
-        keys[high] = a;
-    }
-}
-
-GS_FN void sort_in_place(u64* keys, int n) {
-    int pairs = 1;
-    while (2 * pairs < n) pairs *= 2;
-    for (int size = 1; size <= pairs; size *= 2) {
-        for (int half = size; half > 0; half /= 2) {
-            for (int pair = threadIdx.x; pair < pairs; pair += SORT_THREADS) exchange(keys, n, pair, half, half == size);
-            __syncthreads();
-        }
-    }
-}
 
 }  // namespace gs
 
@@ -143,8 +118,8 @@ GS_FN void scan_buckets(int* buckets) {
     __syncthreads();
 }
 
-// Sorts up to SORT_KEYS keys: into buckets by depth, then each key by its rank within its bucket. Buckets hold a key or
-// two, and even a bucket that holds all keys is ranked by all threads.
+// Sorts a list: into buckets by depth, in `local`, then each key by its rank within its bucket. Buckets hold a few keys,
+// and even one that holds all keys is ranked by all threads.
 GS_FN void sort_by_buckets(const u64* keys, int n, u64* local, int* buckets, u32* entries) {
     for (int b = threadIdx.x; b < BUCKETS; b += SORT_THREADS) buckets[b] = 0;
     u32 low, high;
@@ -171,19 +146,16 @@ GS_FN void sort_by_buckets(const u64* keys, int n, u64* local, int* buckets, u32
 
 }  // namespace gs
 
-// Sorts the list of one tile by depth, then index, and leaves (index, parts). Clears the tile's counter for the next step.
+// Sorts the list of one tile by depth, then index, and leaves (index, parts). Clears the tile's counter for the next
+// step. `scratch` is as large as `keys`.
 extern "C" __global__ void __launch_bounds__(SORT_THREADS) sort_tiles(const int* starts, const int* ends, int* counters,
-                                                                      u64* keys, u32* entries, const int* overflow) {
+                                                                      const u64* keys, u64* scratch, u32* entries,
+                                                                      const int* overflow) {
     __shared__ u64 local[SORT_KEYS];
     __shared__ int buckets[BUCKETS];
     if (threadIdx.x == 0) counters[blockIdx.x * COUNTER_STRIDE] = 0;
     if (*overflow != 0) return;
     const int start = starts[blockIdx.x], n = ends[blockIdx.x] - start;
     if (n == 0) return;
-    if (n <= SORT_KEYS) {
-        sort_by_buckets(keys + start, n, local, buckets, entries + start);
-    } else {
-        sort_in_place(keys + start, n);
-        for (int i = threadIdx.x; i < n; i += SORT_THREADS) entries[start + i] = u32(keys[start + i]);
-    }
+    sort_by_buckets(keys + start, n, n <= SORT_KEYS ? local : scratch + start, buckets, entries + start);
 }
