@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_train DATA_PATH CLASS --name train_dog_400 [--preset fast] [--iterations N] [--size 400]
 
-DATA_PATH/CLASS is a MAD-Sim folder with DATA_PATH/CLASS_test_poses.json beside it (true world_from_camera in Blender
-axes by "good/name"): the good test pictures are the unseen views. Or a NeRF-synthetic folder: its test split is.
+The unseen views are the good test pictures at their true poses: those of the class if it ships them (the embedded one,
+NeRF-synthetic), else those in DATA_PATH/CLASS_test_poses.json (world_from_camera in Blender axes by "good/name").
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.results_file import save_result
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View, load_blender_views, read_images
+from gaussian_splatting.data import View
 from gaussian_splatting.schedule import TrainConfig
 from gaussian_splatting.train import train_gaussians
 from PAD_utils.job import choose_device
@@ -73,17 +73,16 @@ def training_views(data_path: Path, classname: str, size: int | None) -> list[Vi
 def unseen_views(data_path: Path, classname: str, like: list[View]) -> list[View]:
     """The good test pictures at their true poses, in the size of the training views."""
     camera = like[0].camera
-    if (data_path / classname / "transforms_test.json").exists():
-        return load_blender_views(data_path / classname, "transforms_test.json", camera.width)
-    poses: dict[str, Any] = json.loads((data_path / f"{classname}_test_poses.json").read_text())
-    good = {key: pose for key, pose in poses.items() if key.startswith("good/")}
-    files = [data_path / classname / "test" / f"{key}.png" for key in good]
-    images = read_images(files, camera.width)
+    samples = [s for s in load_class(data_path, classname, camera.width).test if s.label == 0]
+    file = data_path / f"{classname}_test_poses.json"
+    poses: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     views = []
-    for (key, pose), image in zip(good.items(), images, strict=True):
-        matrix = torch.tensor(pose, dtype=torch.float64)
-        placed = Camera.from_blender(matrix, camera.camera_angle_x_rad, camera.width, camera.height, key)
-        views.append(View(key, placed, image))
+    for sample in samples:
+        placed = sample.camera
+        if placed is None:
+            matrix = torch.tensor(poses[f"{sample.defect}/{sample.name}"], dtype=torch.float64)
+            placed = Camera.from_blender(matrix, camera.camera_angle_x_rad, camera.width, camera.height, sample.key)
+        views.append(View(sample.key, placed, sample.image))
     return views
 
 
