@@ -44,13 +44,18 @@ def main() -> None:
     config = replace(config, prune_opacity=arguments.prune_opacity or config.prune_opacity)
     figures, model, views = from_png_to_ply(arguments.data_path, arguments.classname, config, device)
     unseen = unseen_views(arguments.data_path, arguments.classname, views)
-    figures |= {"preset": arguments.preset, "psnr_unseen": mean_psnr(model, unseen), "unseen_views": len(unseen)}
+    figures |= {
+        "preset": arguments.preset,
+        "config": config.as_dict(),
+        "psnr_unseen": mean_psnr(model, unseen),
+        "unseen_views": len(unseen),
+    }
     figures["frames_per_second"] = frames_per_second(model, views)
     figures["microseconds_per_step"] = profile(model, views, config, device)
     if arguments.curve:
         figures["curve"] = train_gaussians(views, config, device=device, evaluate_views=unseen).history
     path = save_result(arguments.name, device, figures)
-    shown = {k: v for k, v in figures.items() if k != "curve"}
+    shown = {k: v for k, v in figures.items() if k not in ("curve", "config")}
     print(f"{path}: {shown}")
 
 

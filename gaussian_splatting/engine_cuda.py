@@ -5,133 +5,26 @@ have a fixed capacity: a step whose lists do not fit changes nothing and raises 
 end of a run the host sees the flag, enlarges the lists and goes on from that step.
 """
 
+import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from diff_gaussian_rasterization import cuda
 from diff_gaussian_rasterization.cuda_launch import blocks, launch
 from diff_gaussian_rasterization.reference import ssim_window
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from gaussian_splatting.camera import stack_cameras
-from gaussian_splatting.data import View, area_resize
+from gaussian_splatting.data import View
 from gaussian_splatting.engine import ADAM_BETAS, LossConfig, TrainingState
+from gaussian_splatting.engine_cuda_buffers import PARAMETERS, Buffers, DeviceViews, Status
 
-_PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
-_STATISTICS = ("grad2d_sum", "grad2d_count", "max_radius")
+log = logging.getLogger(__name__)
+
 _STEPS_PER_TABLE = 1024  # a longer run is cut
 _GROWTH = 1.3  # spare room when buffers are made
 _ENTRIES_PER_SPLAT = 8  # the first guess; lists grow to what a step needs
 _UPDATE_THREADS = 128
-
-
-class _Status:
-    """The few numbers that kernels share: 8 bytes each, read by the host in one copy."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.words = torch.zeros(6, dtype=torch.int64, device=device)
-        ints = self.words.view(torch.int32)
-        self.overflow, self.step, self.finished, self.live = (ints[2 * i : 2 * i + 1] for i in range(4))
-        self.total = self.words[4:5]
-        self.loss = self.words[5:].view(torch.float64)
-
-    def read(self) -> tuple[bool, int, int, float]:
-        """(whether lists overflowed, steps done, entries that the last step needed, sum of the losses)."""
-        words = self.words.cpu()
-        overflow, step, _, _, total = words[:5].tolist()
-        return bool(overflow), step, total, words[5:].view(torch.float64).item()
-
-
-class _Views:
-    """The pictures and cameras of one level, on the device."""
-
-    def __init__(self, views: Sequence[View], width: int, height: int, device: torch.device) -> None:
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda v: area_resize(v.image.numpy(), width, height), views))
-        self.images: UInt8[Tensor, "v h w 3"] = torch.from_numpy(np.stack(images)).to(device)
-        cameras = [view.camera.resized(width, height) for view in views]
-        self.poses, self.intrinsics = (t.contiguous() for t in stack_cameras(cameras, device))
-        self.grid = cuda.Grid(width, height)
-        self._background: tuple[float, float, float] | None = None
-        self._blank: UInt8[Tensor, "v blocks"] | None = None
-
-    def blank(self, background: tuple[float, float, float]) -> UInt8[Tensor, "v blocks"]:
-        """1 for each block of the loss kernel around which the picture shows nothing but `background`."""
-        if self._blank is None or self._background != background:
-            color = torch.tensor(background, dtype=torch.float64) * 255
-            exact = bool((color == color.round()).all())
-            level = color.round().to(torch.uint8).to(self.images.device)
-            rows = [_blank_blocks(image, level, self.grid) for image in self.images]
-            self._blank = torch.stack(rows) * exact
-            self._background = background
-        return self._blank
-
-
-def _blank_blocks(image: UInt8[Tensor, "h w 3"], level: UInt8[Tensor, "3"], grid: cuda.Grid) -> UInt8[Tensor, "blocks"]:
-    side, halo = cuda.LOSS_SIDE, cuda.LOSS_HALO
-    drawn = (image != level).any(-1).float()[None, None]
-    right = blocks(grid.width, side) * side - grid.width + halo
-    bottom = blocks(grid.height, side) * side - grid.height + halo
-    padded = torch.nn.functional.pad(drawn, (halo, right, halo, bottom))
-    return (torch.nn.functional.max_pool2d(padded, side + 2 * halo, side) == 0).flatten().to(torch.uint8)
-
-
-class _Buffers:
-    """All device memory of a step but the pictures, for at most `capacity` Gaussians and `entries` tile entries."""
-
-    def __init__(
-        self, grid: cuda.Grid, slots: int, coefficients: int, capacity: int, entries: int, device: torch.device
-    ) -> None:
-        def make(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=device)
-
-        shapes = {"means": (3,), "log_scales": (3,), "quats": (4,), "opacity_logits": (), "sh": (coefficients, 3)}
-        self.slots, self.coefficients, self.capacity = slots, coefficients, capacity
-        self.params, self.exp_avg, self.exp_avg_sq = (
-            {name: make(capacity, *shape) for name, shape in shapes.items()} for _ in range(3)
-        )
-        self.statistics = {name: make(capacity) for name in _STATISTICS}
-        self.splats, self.sums = (make(slots, capacity, cuda.SPLAT_FLOATS) for _ in range(2))
-        self.radii = make(slots, capacity, dtype=torch.int32)
-        self.counters = make(slots * grid.tiles * cuda.COUNTER_STRIDE, dtype=torch.int32)
-        self.starts, self.ends = (make(slots * grid.tiles, dtype=torch.int32) for _ in range(2))
-        self.make_lists(entries, device)
-        self.image, self.v_image = (make(slots, 3, grid.height, grid.width) for _ in range(2))
-        self.remaining = make(slots, grid.height, grid.width)
-
-    def make_lists(self, entries: int, device: torch.device) -> None:
-        """Tile lists with room for `entries`."""
-        self.entry_capacity = entries
-        self.keys, self.scratch = torch.zeros(2, entries, dtype=torch.int64, device=device)
-        self.entries = torch.zeros(entries, dtype=torch.int32, device=device)
-
-    def tensors(self) -> list[Tensor]:
-        """Every tensor, for counting bytes."""
-        found = [v for v in vars(self).values() if isinstance(v, Tensor)]
-        for group in (self.params, self.exp_avg, self.exp_avg_sq, self.statistics):
-            found += group.values()
-        return found
-
-    def load(self, state: TrainingState) -> None:
-        n = len(state)
-        for name in _PARAMETERS:
-            self.params[name][:n].copy_(state.params[name])
-            self.exp_avg[name][:n].copy_(state.exp_avg[name])
-            self.exp_avg_sq[name][:n].copy_(state.exp_avg_sq[name])
-        for name, value in self.statistics.items():
-            value[:n].copy_(getattr(state, name))
-
-    def store(self, state: TrainingState) -> None:
-        n = len(state)
-        for name in _PARAMETERS:
-            state.params[name].copy_(self.params[name][:n])
-            state.exp_avg[name].copy_(self.exp_avg[name][:n])
-            state.exp_avg_sq[name].copy_(self.exp_avg_sq[name][:n])
-        for name, value in self.statistics.items():
-            getattr(state, name).copy_(value[:n])
 
 
 class CudaEngine:
@@ -141,13 +34,13 @@ class CudaEngine:
         self._device = torch.device(device)
         if self._device.type == "cuda" and self._device.index is None:
             self._device = torch.device("cuda", torch.cuda.current_device())
-        self._status = _Status(self._device)
+        self._status = Status(self._device)
         self._window = ssim_window(torch.float32, self._device)
         self._order = torch.zeros(0, dtype=torch.int32, device=self._device)
         self._rates = torch.zeros(_STEPS_PER_TABLE, 8, device=self._device)
         self._background = torch.zeros(3, device=self._device)
-        self._views: _Views | None = None
-        self._buffers: _Buffers | None = None
+        self._views: DeviceViews | None = None
+        self._buffers: Buffers | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._graph_key: tuple[float, ...] = ()
 
@@ -155,7 +48,7 @@ class CudaEngine:
         """Takes the pictures of a level to the device, resampled with an area filter."""
         self._views = None
         self._buffers, self._graph = None, None
-        self._views = _Views(views, width, height, self._device)
+        self._views = DeviceViews(views, width, height, self._device)
 
     @property
     def memory_bytes(self) -> int:
@@ -164,6 +57,11 @@ class CudaEngine:
         if self._views:
             tensors = [*tensors, self._views.images]
         return sum(t.numel() * t.element_size() for t in tensors)
+
+    def _report_memory(self) -> None:
+        assert self._buffers is not None
+        room = self._buffers.capacity, self._buffers.entry_capacity
+        log.debug("%.0f MB on the GPU: room for %d Gaussians, %d tile entries", self.memory_bytes / 1e6, *room)
 
     def run(
         self,
@@ -201,7 +99,8 @@ class CudaEngine:
         entries = max(_ENTRIES_PER_SPLAT * capacity * slots, old.entry_capacity if old else 0)
         self._buffers, self._graph = None, None
         del old  # its memory is free before the new is taken
-        self._buffers = _Buffers(self._views.grid, slots, coefficients, capacity, entries, self._device)
+        self._buffers = Buffers(self._views.grid, slots, coefficients, capacity, entries, self._device)
+        self._report_memory()
 
     def _write_tables(self, order: Int64[Tensor, "s b"], rates: dict[str, Float[Tensor, "s"]], done: int) -> None:
         if self._order.numel() < _STEPS_PER_TABLE * order.shape[1]:
@@ -227,6 +126,7 @@ class CudaEngine:
         room = int(needed * _GROWTH)
         self._graph = None
         self._buffers.make_lists(room, self._device)
+        self._report_memory()
         self._status.overflow.zero_()
         self._status.total.zero_()
 
@@ -260,11 +160,11 @@ class CudaEngine:
         self._launch_pictures(self._views, self._buffers, loss)
         self._launch_update(self._views, self._buffers)
 
-    def _launch_lists(self, views: _Views, b: _Buffers) -> None:
+    def _launch_lists(self, views: DeviceViews, b: Buffers) -> None:
         grid, s, device = views.grid, self._status, self._device
         launch(
             device, "project_splats", (blocks(b.capacity, 128), b.slots, 1), 128,
-            s.live, b.capacity, b.capacity, 1, b.coefficients, *(b.params[name] for name in _PARAMETERS),
+            s.live, b.capacity, b.capacity, 1, b.coefficients, *(b.params[name] for name in PARAMETERS),
             views.poses, views.intrinsics, self._order, s.step,
             grid.width, grid.height, grid.tiles_x, grid.tiles_y, None, b.splats, b.radii, b.counters, s.overflow,
         )  # fmt: skip
@@ -282,7 +182,7 @@ class CudaEngine:
             b.starts, b.ends, b.counters, b.keys, b.scratch, b.entries, s.overflow,
         )  # fmt: skip
 
-    def _launch_pictures(self, views: _Views, b: _Buffers, loss: LossConfig) -> None:
+    def _launch_pictures(self, views: DeviceViews, b: Buffers, loss: LossConfig) -> None:
         grid, s, device = views.grid, self._status, self._device
         count = b.slots * 3 * grid.width * grid.height
         launch(
@@ -303,9 +203,9 @@ class CudaEngine:
             b.image, b.remaining, None, b.v_image, None, None, b.sums, s.overflow,
         )  # fmt: skip
 
-    def _launch_update(self, views: _Views, b: _Buffers) -> None:
+    def _launch_update(self, views: DeviceViews, b: Buffers) -> None:
         grid, s = views.grid, self._status
-        tensors = [group[name] for group in (b.params, b.exp_avg, b.exp_avg_sq) for name in _PARAMETERS]
+        tensors = [group[name] for group in (b.params, b.exp_avg, b.exp_avg_sq) for name in PARAMETERS]
         launch(
             self._device, f"update_splats_{b.coefficients}", (blocks(b.capacity, _UPDATE_THREADS), 1, 1),
             _UPDATE_THREADS, s.live, b.slots, b.capacity, grid.width, grid.height, *tensors,
@@ -316,7 +216,7 @@ class CudaEngine:
 
 def _rates_table(rates: dict[str, Float[Tensor, "s"]], done: int) -> Float[Tensor, "s 8"]:
     """Rates and bias corrections of Adam, in the order of `Rates` in csrc/cuda/train.cu."""
-    names = (*_PARAMETERS, "sh_rest")
+    names = (*PARAMETERS, "sh_rest")
     step = torch.arange(rates["means"].shape[0], dtype=torch.float64) + (done + 1)
     bias_1, bias_2 = (1 - beta**step for beta in ADAM_BETAS)
     columns = [*(rates[name].to(torch.float64) for name in names), 1 / bias_1, 1 / bias_2.sqrt()]
