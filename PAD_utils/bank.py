@@ -15,6 +15,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid
 from gaussian_splatting.pose import object_center
 from gaussian_splatting.render import render
+from gaussian_splatting.simplify import merged
 from PAD_utils.files import atomic_path
 from PAD_utils.retrieval import Bank
 from PAD_utils.silhouette import Thumbnails, make_thumbnails
@@ -24,8 +25,9 @@ VIEW_PX = 64
 _REACH_DEG = 30.0  # views further than this from every training view show what was never trained
 _FRAME_FILL = 0.95  # share of the half frame that the object's outermost Gaussians reach
 _OUTERMOST = 0.999  # share of the Gaussians within that reach
+_CELL_PX = 1.5  # cells of the simplified model that is drawn
 _BATCH = 32
-_VERSION = 1  # part of the fingerprint: raise it when thumbnails or views change
+_VERSION = 2  # part of the fingerprint: raise it when thumbnails or views change
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ def load_or_make_bank(path: Path, gaussians: Gaussians, gallery: Sequence[Camera
     if bank is None:
         bank = make_bank(gaussians, gallery)
         tensors = {**vars(bank.thumbnails), "cam_from_world": bank.cam_from_world, "distance": bank.distance}
+        # Thumbnails are kept in half precision, here as on disk, so that a bank that was read is the one that was made.
+        tensors["polar"] = tensors["polar"].half()
+        bank = _bank({name: tensor.float() for name, tensor in tensors.items()})
         with atomic_path(path) as temporary:
             torch.save({"key": key, "tensors": {name: t.cpu() for name, t in tensors.items()}}, temporary)
     return bank
@@ -46,17 +51,18 @@ def load_or_make_bank(path: Path, gaussians: Gaussians, gallery: Sequence[Camera
 
 def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
     """Renders the model from a sphere of directions, as far away as the gallery, and keeps the thumbnails."""
-    gaussians = gaussians.detached()
     cameras = view_sphere(gaussians, gallery)
+    center = object_center(gaussians)
+    distance = (cameras[0].center.to(center) - center).norm().item()
+    simple = merged(gaussians, _CELL_PX * distance / cameras[0].fx)
     pictures = []
     with torch.no_grad():
         for first in range(0, len(cameras), _BATCH):
-            image = render(gaussians, cameras[first : first + _BATCH]).image
+            image = render(simple, cameras[first : first + _BATCH]).image
             pictures.append((image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1))
     thumbnails = make_thumbnails(torch.cat(pictures), cameras[0].fx)
     poses = torch.stack([camera.cam_from_world for camera in cameras]).to(thumbnails.ray)
-    center = object_center(gaussians).to(thumbnails.ray)
-    return Bank(thumbnails, poses, (poses[:, :3, :3] @ center + poses[:, :3, 3]).norm(dim=1))
+    return Bank(thumbnails, poses, (poses[:, :3, :3] @ center.to(poses) + poses[:, :3, 3]).norm(dim=1))
 
 
 def view_sphere(gaussians: Gaussians, gallery: Sequence[Camera]) -> list[Camera]:
@@ -117,9 +123,12 @@ def _read(path: Path, key: str, device: torch.device) -> Bank | None:
         saved = torch.load(path, map_location=device, weights_only=True)
         if saved["key"] != key:
             return None
-        tensors = dict(saved["tensors"])
-        cam_from_world, distance = tensors.pop("cam_from_world"), tensors.pop("distance")
-        return Bank(Thumbnails(**tensors), cam_from_world, distance)
+        return _bank({name: tensor.float() for name, tensor in saved["tensors"].items()})
     except Exception as error:  # unpickling a cut file raises nearly anything
         _log.warning("%s cannot be read (%s: %s); making it again", path, type(error).__name__, error)
         return None
+
+
+def _bank(tensors: dict[str, Tensor]) -> Bank:
+    cam_from_world, distance = tensors.pop("cam_from_world"), tensors.pop("distance")
+    return Bank(Thumbnails(**tensors), cam_from_world, distance)

@@ -4,9 +4,10 @@ All hypotheses of all pictures go down a pyramid together; the worst are dropped
 weighted by Huber's function, for the last iterations by Tukey's, which leaves an anomaly out altogether (earlier it
 would lose the basin). Brightness (a gain and an offset per picture) is solved along with the pose.
 
-The small pictures of the coarse levels are drawn and filtered alike: the splats' dilation of 0.3 px^2 is the low-pass
-filter, their opacities make up for it (`detail`), and the photograph, which averaging has filtered with a box, gets the
-rest. Otherwise the object swells at coarse levels and appears too near.
+The small pictures of the coarse levels are drawn from a simplified model, and photograph and drawing are filtered
+alike: the splats' dilation of 0.3 px^2 is the low-pass filter, their opacities make up for it (`detail`), and the
+photograph, which averaging has filtered with a box, gets the rest. Otherwise the object swells at coarse levels and
+appears too near.
 """
 
 from dataclasses import dataclass
@@ -24,13 +25,16 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.photometry import blur, border_color, shrink
 from gaussian_splatting.pose import PoseEstimate, check_refine_arguments, object_center
 from gaussian_splatting.pose_solve import DAMPING, PoseState, accept, propose, residual_scale, start_state
+from gaussian_splatting.simplify import merged
 
 _SPLATS_AT_ONCE = {"cpu": 4_000_000, "cuda": 40_000_000}  # poses times Gaussians: 0.25 and 2.5 GB of splats
 _JUDGED_PX, _JUDGED_SCALE = 200, 0.05  # size and residual scale at which the final fit is judged
 _LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
 # Least scale of the residuals. Most pixels are flat and fit well from the start, so their median alone would take the
 # edges, which hold the pose, for outliers.
-_LEAST_SCALE = {"huber": 0.05, "tukey": 0.02}
+_LEAST_SCALE = {"huber": 0.1, "tukey": 0.05}
+_FULL = 0  # key of the model as it is
+_CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
 _BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
@@ -48,9 +52,9 @@ LEVELS = (Level(64, 6, 3), Level(200, 4, 1), Level(400, 4, 1), Level(800, 4, 1))
 
 
 class _Scene(NamedTuple):
-    """What stays the same on all levels: the model, the pictures, and the background of each."""
+    """What stays the same on all levels: the models by level, the pictures, and the background of each."""
 
-    gaussians: Gaussians
+    models: dict[int, Gaussians]
     center: Float[Tensor, "3"]
     images: UInt8[Tensor, "q h w 3"]
     intrinsics: Float[Tensor, "q 4"]
@@ -59,8 +63,10 @@ class _Scene(NamedTuple):
 
 
 class _Pictures(NamedTuple):
-    """The pictures of one level, their intrinsics, and their squared size over those that the model was fitted to."""
+    """The pictures of one level and the model to draw them with, their intrinsics, and their squared size over those
+    that the model was fitted to."""
 
+    model: Gaussians
     images: UInt8[Tensor, "q h w 3"]
     intrinsics: Float[Tensor, "q 4"]
     detail: float
@@ -81,7 +87,7 @@ class GaussNewtonRefiner:
     brightness: bool = True
     shortest_step: float = 5e-5
     most_unexplained: float = 0.5
-    polish: int = 8
+    polish: int = 6
     fitted_side: int | None = None
     name: str = "gauss-newton"
 
@@ -94,18 +100,34 @@ class GaussNewtonRefiner:
         """
         check_refine_arguments(images, hypotheses)
         gaussians = gaussians.detached()
-        most = max((len(cameras) for cameras in hypotheses), default=1)
-        budget = _SPLATS_AT_ONCE[gaussians.means.device.type]
-        together = max(1, budget // max(1, len(gaussians) * most))
+        if not len(images):
+            return []
+        most = max(len(cameras) for cameras in hypotheses)
+        models = self._models(gaussians, [cameras[0] for cameras in hypotheses])
+        coarsest = models.get(self.levels[0].side, gaussians)
+        largest = max(len(coarsest) * most, len(gaussians))
+        together = max(1, _SPLATS_AT_ONCE[gaussians.means.device.type] // max(1, largest))
         estimates: list[PoseEstimate] = []
         for first in range(0, len(images), together):
             chunk = slice(first, first + together)
-            estimates += self._refine(gaussians, images[chunk], hypotheses[chunk], most)
+            estimates += self._refine(models, images[chunk], hypotheses[chunk], most)
         return estimates
 
+    def _models(self, gaussians: Gaussians, cameras: list[Camera]) -> dict[int, Gaussians]:
+        """The model for each size of picture: as it is for that of the photographs, simplified for smaller ones."""
+        side = max(cameras[0].width, cameras[0].height)
+        center = object_center(gaussians).double().cpu()
+        distance = torch.stack([(camera.center - center).norm() for camera in cameras]).median().item()
+        models = {_FULL: gaussians}
+        for small in {level.side for level in self._levels_for(side)[:-1]} | {_JUDGED_PX}:
+            cell = _CELL_PX * distance / (cameras[0].fx * small / side)
+            models[small] = merged(gaussians, cell) if small < side else gaussians
+        return models
+
     def _refine(
-        self, gaussians: Gaussians, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]], most: int
+        self, models: dict[int, Gaussians], images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]], most: int
     ) -> list[PoseEstimate]:
+        gaussians = models[_FULL]
         device, dtype = gaussians.means.device, gaussians.means.dtype
         # Shorter lists are filled up with their last hypothesis, so that every picture has equally many.
         filled = [camera for cameras in hypotheses for camera in cameras + cameras[-1:] * (most - len(cameras))]
@@ -113,9 +135,7 @@ class GaussNewtonRefiner:
         images = images.to(device)
         background, _ = border_color(shrink(images, _JUDGED_PX).permute(0, 3, 1, 2).to(dtype) / 255)
         fitted_side = self.fitted_side or max(images.shape[1:3])
-        scene = _Scene(
-            gaussians, object_center(gaussians), images, intrinsics[::most].to(dtype), background, fitted_side
-        )
+        scene = _Scene(models, object_center(gaussians), images, intrinsics[::most].to(dtype), background, fitted_side)
         state = start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
         levels = self._levels_for(max(images.shape[1:3]))
         for i, level in enumerate(levels):
@@ -187,7 +207,7 @@ def _at_level(scene: _Scene, side: int) -> _Pictures:
     detail = min(1.0, max(height, width) / scene.fitted_side) ** 2
     averaged = (1 - min(1.0, ratio_x * ratio_y)) * _BOX_VARIANCE
     images = blur(images, max(0.0, (1 - detail) * COVARIANCE_DILATION - averaged))
-    return _Pictures(images, scene.intrinsics * ratio, detail)
+    return _Pictures(scene.models.get(side, scene.models[_FULL]), images, scene.intrinsics * ratio, detail)
 
 
 def _evaluate(scene: _Scene, pictures: _Pictures, state: PoseState, robust: str) -> NormalEquations:
@@ -203,7 +223,7 @@ def _evaluate(scene: _Scene, pictures: _Pictures, state: PoseState, robust: str)
 
 
 def _evaluate_all(scene: _Scene, pictures: _Pictures, state: PoseState, robust: str) -> NormalEquations:
-    gaussians, dtype = scene.gaussians, scene.gaussians.means.dtype
+    gaussians, dtype = pictures.model, pictures.model.means.dtype
     height, width = pictures.images.shape[1:3]
     return pose_normal_equations(
         gaussians.means,
