@@ -166,14 +166,15 @@ struct LaneSums {
 // The target's pixels under one vector of a tile: red, green, blue and silhouette in [0, 1].
 template <typename T>
 void load_target(const uint8_t* target, const uint8_t* alpha, const TilePixels<T>& pixels, int v, int width, Simd<T>* out) {
-    for (int c = 0; c < 4; ++c) out[c] = Simd<T>{};
+    alignas(VECTOR_BYTES) T channels[4][LANES<T>] = {};
     for (int lane = 0; lane < LANES<T>; ++lane) {
         const int p = v * LANES<T> + lane, row = p / TILE, column = p % TILE;
         if (row >= pixels.rows || column >= pixels.columns) continue;
         const int64_t at = int64_t(pixels.top + row) * width + pixels.left + column;
-        for (int c = 0; c < 3; ++c) out[c][lane] = T(target[3 * at + c]) / T(255);
-        if (alpha) out[3][lane] = T(alpha[at]) / T(255);
+        for (int c = 0; c < 3; ++c) channels[c][lane] = T(target[3 * at + c]);
+        if (alpha) channels[3][lane] = T(alpha[at]);
     }
+    for (int c = 0; c < 4; ++c) out[c] = load<T>(channels[c]) * T(1.0 / 255.0);
 }
 
 // One vector of pixels: their robust weights, and with them everything that they add.
@@ -250,7 +251,7 @@ PoseSums tile_row_sums(const PoseView<T>& view, int row) {
 template <typename T>
 void fill_tangents(const Cloud<T>& cloud, const Camera<T>& camera, Vec3<T> pivot, T detail, const Splat<T>* splats,
                    const int64_t* slot_begin, std::vector<SplatTangent<T>>& out) {
-    out.resize(cloud.count);
+    if (int64_t(out.size()) < cloud.count) out.resize(cloud.count);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < cloud.count; ++i) {
         if (slot_begin[i] == slot_begin[i + 1]) continue;
@@ -284,7 +285,7 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
     const bool whole_views = views.count >= thread_count();  // else the threads share each view
 #pragma omp parallel if (whole_views)
     {
-        std::vector<SplatTangent<T>> tangents;
+        static thread_local std::vector<SplatTangent<T>> tangents;  // kept: fresh memory costs as much as its use
         std::vector<PoseSums> rows(views.tiles_y());
 #pragma omp for schedule(dynamic, 1)
         for (int64_t b = 0; b < views.count; ++b) {
