@@ -15,7 +15,7 @@ _OPENCV_FROM_BLENDER = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=tor
 
 @dataclass(frozen=True)
 class Camera:
-    """One view: picture size and intrinsics in pixels, and the rigid `cam_from_world` (4, 4), kept in float64 on the CPU.
+    """One view: picture size and intrinsics in pixels, and the rigid `cam_from_world` (4, 4), float64 on the CPU.
 
     A pixel (column i, row j) is sampled at its centre (i + 0.5, j + 0.5).
     """
@@ -71,7 +71,10 @@ class Camera:
 def stack_cameras(
     cameras: list[Camera], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 4"]]:
-    """(cam_from_world (B, 4, 4), intrinsics (B, 4) as fx, fy, cx, cy) on the device; all cameras must share one picture size."""
+    """(cam_from_world (B, 4, 4), intrinsics (B, 4) as fx, fy, cx, cy) on the device.
+
+    Raises ValueError unless all cameras share one picture size.
+    """
     sizes = {(c.width, c.height) for c in cameras}
     if len(sizes) != 1:
         raise ValueError(f"cameras of one batch must share one picture size, got {sorted(sizes)}")

@@ -1,4 +1,4 @@
-"""The model: a cloud of 3D Gaussians, held as raw (unconstrained) parameters. Activations happen here and nowhere else."""
+"""The model: a cloud of 3D Gaussians, held as raw (unconstrained) parameters. Activations happen only here."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -11,8 +11,8 @@ SH_C0 = 0.28209479177387814  # the constant spherical harmonic: colour = 0.5 + S
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N Gaussians: means in world units, log of the three standard deviations, unnormalised wxyz quaternions, logit of the
-    opacity, and spherical harmonics (N, K, 3) with K = 1, 4, 9 or 16."""
+    """N Gaussians: means in world units, log of the three standard deviations, unnormalised wxyz quaternions, logit of
+    the opacity, and spherical harmonics (N, K, 3) with K = 1, 4, 9 or 16."""
 
     means: Float[Tensor, "n 3"]
     log_scales: Float[Tensor, "n 3"]

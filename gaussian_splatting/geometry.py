@@ -1,4 +1,4 @@
-"""Rigid motions. A transform is named `b_from_a`; twists are (rho, omega); everything works on batches and is differentiable."""
+"""Rigid motions. A transform is named `b_from_a`; twists are (rho, omega); all works on batches, differentiably."""
 
 import torch
 from jaxtyping import Float
@@ -28,7 +28,7 @@ def so3_exp(omega: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 
 
 def se3_exp(twist: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
-    """The rigid motion of a twist (rho, omega): rotation exp(omega), translation V(omega) rho (Barfoot, State Estimation, 7.86)."""
+    """The motion of a twist (rho, omega): rotation exp(omega), translation V(omega) rho (Barfoot 2017, eq. 7.86)."""
     rho, omega = twist[..., :3], twist[..., 3:]
     a2 = (omega * omega).sum(-1)[..., None, None]
     small = a2 < _SMALL_ANGLE_SQ
@@ -57,7 +57,7 @@ def rigid_inverse(b_from_a: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
 
 
 def rotation_angle(rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
-    """The angle of a rotation in radians, in [0, pi]; exact near 0 and pi alike (atan2 of the axis vector and the trace)."""
+    """The angle of a rotation in radians, in [0, pi]; exact near 0 and pi alike (atan2 of axis vector and trace)."""
     axis = torch.stack(
         (
             rotation[..., 2, 1] - rotation[..., 1, 2],
@@ -71,7 +71,7 @@ def rotation_angle(rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
 
 
 def check_rigid(name: str, matrix: Float[Tensor, "4 4"], tolerance: float = 1e-4) -> None:
-    """Raises ValueError, naming `name`, unless `matrix` is finite, orthonormal to `tolerance`, right-handed and ends in 0 0 0 1."""
+    """Raises ValueError, naming `name`, unless `matrix` is a finite rigid motion to within `tolerance`."""
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError(f"{name}: the pose holds NaN or infinity")
     r = matrix[:3, :3].double()

@@ -15,7 +15,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Rendering:
-    """A batch of pictures, background composited: image in linear [0, 1] but not clamped, alpha in [0, 1], depth = sum of
+    """A batch of pictures, background composited: image about [0, 1] but not clamped, alpha in [0, 1], depth = sum of
     blending weight times camera z (world units; divide by alpha for a surface), radii in pixels (0: not drawn)."""
 
     image: Float[Tensor, "b 3 h w"]
