@@ -41,7 +41,7 @@ def conclude(
 
 
 def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> None:
-    """Writes anomaly_maps/<defect>/<name>.tiff and images.csv."""
+    """Writes anomaly_maps/<defect>/<name>.tiff, images.csv and regions.json."""
     seconds = poses.retrieve_seconds + poses.refine_seconds + verdicts.score_seconds
     rows = []
     for i, sample in enumerate(samples):
@@ -49,6 +49,8 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
         label = _label(job, sample)
         rows.append(ImageRow(sample.defect, sample.name, label, verdicts.scores[i], verdicts.decisions[i], seconds))
     write_table(job.folder / "images.csv", rows)
+    found = zip(samples, verdicts.regions, strict=True)
+    write_json(job.folder / "regions.json", {sample.key: [r.as_json() for r in regions] for sample, regions in found})
 
 
 def report_images(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> list[ReportImage]:
@@ -89,6 +91,7 @@ def measure(
     metrics = {
         **{name: details.get(name) for name in _METRICS},
         "undefined": details["undefined"],
+        "per_defect": details["per_defect"],
         "n_test": len(samples),
         "n_not_localised": sum(not e.converged for e in poses.estimates),
         "n_gaussians": len(model.gaussians),
