@@ -1,0 +1,150 @@
+"""Coarse and fine camera poses against the true ones, and seconds per picture.
+
+    python -m benchmarks.bench_pose DATA_PATH CLASS --model point_cloud.ply --name pose_dog_400 [--size 400] [--adam]
+
+The true poses are those that the class ships, else those in DATA_PATH/CLASS_test_poses.json. Retrieval is measured on
+the test pictures and, leaving the picture itself out, on the training pictures. Every picture is also localised on
+its own: `alone` is the time from a picture in memory to its pose.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.results_file import save_result
+from benchmarks.true_poses import true_camera
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.data import View
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.ply import load_ply
+from gaussian_splatting.pose import Refiner
+from gaussian_splatting.pose_adam import AdamRefiner
+from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
+from PAD_utils.bank import make_bank
+from PAD_utils.job import choose_device
+from PAD_utils.localize import localize
+from PAD_utils.mad import load_class
+from PAD_utils.pose_metrics import PoseError, pose_error, summarise
+from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever
+
+HYPOTHESES = 8
+RECALL_DEG = (5, 10, 15)
+SHARE_WITHIN = ((0.3, 0.01), (0.5, 0.05))  # degrees, world units
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Pictures (q, h, w, 3) uint8 and their true cameras."""
+
+    images: Tensor
+    cameras: list[Camera]
+
+
+def main() -> None:
+    arguments = parse()
+    device = choose_device(arguments.device)
+    data = load_class(arguments.data_path, arguments.classname, arguments.size)
+    gallery, gaussians = data.gallery, load_ply(arguments.model).to(device)
+    cameras = [true_camera(arguments.data_path, data, sample) for sample in data.test]
+    queries = Queries(torch.stack([sample.image for sample in data.test]), cameras)
+    start = time.perf_counter()
+    bank = make_bank(gaussians, [view.camera for view in gallery])
+    seconds_bank = time.perf_counter() - start
+    angle = gallery[0].camera.camera_angle_x_rad
+    retrievers: list[Retriever] = [BankRetriever(bank, angle, "bank"), gallery_retriever(gallery, angle, device)]
+    figures = {
+        "class": data.description,
+        "gaussians": len(gaussians),
+        "pictures": len(cameras),
+        "bank": {"views": len(bank.distance), "seconds": seconds_bank},
+        "retrieval_test": {r.name: retrieval_figures(r, queries) for r in retrievers},
+        "retrieval_training_left_out": leave_one_out(retrievers[0], gallery, angle, device),
+        "gauss-newton": refine_figures(gaussians, queries, retrievers[0], GaussNewtonRefiner(), arguments.repeats),
+    }
+    if arguments.adam:
+        figures["adam"] = refine_figures(gaussians, queries, retrievers[0], AdamRefiner(), 1)
+    path = save_result(arguments.name, device, figures)
+    print(f"{figures['gauss-newton']}\nwritten to {path}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_path", type=Path)
+    parser.add_argument("classname")
+    parser.add_argument("--model", type=Path, required=True, help="PLY of the trained model")
+    parser.add_argument("--name", required=True, help="of the JSON file in benchmarks/results")
+    parser.add_argument("--size", type=int, help="resolution: 1, 2, 4, 8 a divisor, larger a width in pixels")
+    parser.add_argument("--repeats", type=int, default=3, help="of the timing; the fastest counts")
+    parser.add_argument("--adam", action="store_true", help="measure the paper's refinement too")
+    parser.add_argument("--device", help="the first GPU, or the CPU, if left out")
+    return parser.parse_args()
+
+
+def errors(cameras: list[Camera], true: list[Camera]) -> list[PoseError]:
+    return [pose_error(a.to_blender(), b.to_blender()) for a, b in zip(cameras, true, strict=True)]
+
+
+def recalls(hypotheses: list[list[Camera]], true: list[Camera]) -> dict[str, Any]:
+    """Median rotation error of the first hypothesis, recall of the first and of the best of all."""
+    first = [e.rotation_deg for e in errors([cameras[0] for cameras in hypotheses], true)]
+    best = [
+        min(e.rotation_deg for e in errors(cameras, [t] * len(cameras)))
+        for cameras, t in zip(hypotheses, true, strict=True)
+    ]
+    share = {
+        name: {f"{limit}": sum(angle <= limit for angle in angles) / len(angles) for limit in RECALL_DEG}
+        for name, angles in (("recall_first", first), ("recall_best_of_all", best))
+    }
+    return {"median_first_deg": float(torch.tensor(first).median()), **share}
+
+
+def retrieval_figures(retriever: Retriever, queries: Queries) -> dict[str, Any]:
+    return recalls(retriever.hypotheses(queries.images, HYPOTHESES), queries.cameras)
+
+
+def leave_one_out(bank: Retriever, gallery: list[View], angle: float, device: torch.device) -> dict[str, Any]:
+    """Training pictures as queries: of the bank, which holds none of them, and of all the other training pictures."""
+    images, true = torch.stack([view.image for view in gallery]), [view.camera for view in gallery]
+    left_out = range(0, len(gallery), 10)
+    found = []
+    for i in left_out:
+        retriever = gallery_retriever([*gallery[:i], *gallery[i + 1 :]], angle, device)
+        found += retriever.hypotheses(images[i : i + 1], HYPOTHESES)
+    nearest = recalls(found, [true[i] for i in left_out])
+    return {"bank": recalls(bank.hypotheses(images, HYPOTHESES), true), "nearest, every tenth": nearest}
+
+
+def refine_figures(
+    gaussians: Gaussians, queries: Queries, retriever: Retriever, refiner: Refiner, repeats: int
+) -> dict[str, Any]:
+    """Errors after refinement; seconds per picture with all in one call, the fastest of `repeats`, and one by one."""
+    runs = [localize(gaussians, queries.images, retriever, refiner, HYPOTHESES) for _ in range(repeats)]
+    count = len(queries.cameras)
+    found = errors([estimate.camera for estimate in runs[0].estimates], queries.cameras)
+    alone = []
+    for image in queries.images[: min(10, count)]:
+        one = localize(gaussians, image[None], retriever, refiner, HYPOTHESES)
+        alone.append(one.seconds_retrieve + one.seconds_refine)
+    return {
+        **summarise(found),
+        "rotation_deg_worst": max(e.rotation_deg for e in found),
+        "translation_worst": max(e.translation for e in found),
+        "share_within": {
+            f"{deg} deg, {units} units": sum(e.rotation_deg <= deg and e.translation <= units for e in found) / count
+            for deg, units in SHARE_WITHIN
+        },
+        "not_converged": sum(not estimate.converged for estimate in runs[0].estimates),
+        "iterations_mean": sum(estimate.iterations for estimate in runs[0].estimates) / count,
+        "seconds_retrieve_per_picture": min(run.seconds_retrieve for run in runs) / count,
+        "seconds_refine_per_picture": min(run.seconds_refine for run in runs) / count,
+        "seconds_alone": float(torch.tensor(alone).median()),
+    }
+
+
+if __name__ == "__main__":
+    main()
