@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from diff_gaussian_rasterization import photometric_loss, rasterize
+from diff_gaussian_rasterization.cpu_library import cpu_library
+from diff_gaussian_rasterization.cpu_train import Batch, Moments, Statistics, training_step
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -90,10 +92,12 @@ class Engine(Protocol):
 
 
 class CpuEngine:
-    """The engine on the rasterizer's custom op and autograd: deterministic on the CPU, and it runs anywhere."""
+    """The engine that runs anywhere, deterministic on the CPU: fused steps where the compiled CPU kernels are, autograd
+    on the rasterizer's custom op elsewhere."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._device = torch.device(device)
+        self._fused = self._device.type == "cpu" and cpu_library() is not None
         self._images: UInt8[Tensor, "v h w 3"] | None = None
 
     def set_views(self, views: Sequence[View], width: int, height: int) -> None:
@@ -114,9 +118,27 @@ class CpuEngine:
         background = torch.tensor(loss.background, device=self._device)
         tables = {name: table.tolist() for name, table in learning_rates.items()}
         total = torch.zeros((), device=self._device)
+        step = self._fused_step if self._fused else self._step
         for i, views in enumerate(order.to(self._device)):
-            total += self._step(state, views, {k: v[i] for k, v in tables.items()}, loss.ssim_weight, background)
+            total += step(state, views, {k: v[i] for k, v in tables.items()}, loss.ssim_weight, background)
         return total.item() / max(1, order.shape[0])
+
+    def _fused_step(
+        self,
+        state: TrainingState,
+        views: Int64[Tensor, "b"],
+        rates: dict[str, float],
+        ssim_weight: float,
+        background: Float[Tensor, "3"],
+    ) -> Float[Tensor, ""]:
+        assert self._images is not None
+        batch = Batch(self._poses[views], self._intrinsics[views], self._images[views], background)
+        moments = Moments(state.exp_avg, state.exp_avg_sq, ADAM_BETAS, ADAM_EPS)
+        statistics = Statistics(state.grad2d_sum, state.grad2d_count, state.max_radius)
+        state.adam_step += 1
+        return training_step(
+            state.params, moments, statistics, batch, step=state.adam_step, rates=rates, ssim_weight=ssim_weight
+        )
 
     def _step(
         self,

@@ -70,7 +70,7 @@ def test_one_round_gaussian_is_the_textbook_formula():
 
 
 def test_spherical_harmonics_are_orthonormal():
-    """Over the sphere the integral of basis_i basis_j is 1 for i = j, else 0: Gauss-Legendre in z, sums over the angle."""
+    """Over the sphere the integral of basis_i basis_j is 1 for i = j, else 0 (Gauss-Legendre in z, sums in angle)."""
     import numpy as np
 
     z, weight = np.polynomial.legendre.leggauss(8)

@@ -17,14 +17,27 @@ Vec3<T> seen_color(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i) {
     return sh_color(cloud.sh_count, view_vector(camera, cloud.mean(i)), c);
 }
 
+// The camera whose picture is shifted by a Gaussian's screen offset.
 template <typename T>
-Camera<T> shifted_camera(const Views<T>& views, int64_t view, int64_t count, int64_t i) {
-    Camera<T> camera = views.camera(view);
+Camera<T> shifted(Camera<T> camera, const Views<T>& views, int64_t k) {
     if (views.offsets) {
-        camera.cx += views.offsets[2 * (view * count + i)];
-        camera.cy += views.offsets[2 * (view * count + i) + 1];
+        camera.cx += views.offsets[2 * k];
+        camera.cy += views.offsets[2 * k + 1];
     }
     return camera;
+}
+
+// Calls visit(chunk, view, camera, i, place of Gaussian i in (B, N) arrays); one thread sees a chunk of Gaussians whole.
+template <typename T, typename Visit>
+void for_each_in_parallel(const Views<T>& views, int64_t count, Visit visit) {
+    const int64_t chunks = (count + CHUNK - 1) / CHUNK;
+#pragma omp parallel for schedule(static)
+    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        for (int64_t view = 0; view < views.count; ++view) {
+            const Camera<T> camera = views.camera(view);
+            for (int64_t i = chunk * CHUNK; i < min_of((chunk + 1) * CHUNK, count); ++i)
+                visit(chunk, view, camera, i, view * count + i);
+        }
 }
 
 // Writes the splat and returns the number of tiles that it touches; 0 when it is not drawn.
@@ -45,11 +58,9 @@ int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i, S
 template <typename T>
 int64_t project_all(const Cloud<T>& cloud, const Views<T>& views, Splat<T>* splats, int32_t* radii, int64_t* slot_begin) {
     const int64_t all = views.count * cloud.count;
-#pragma omp parallel for schedule(static)
-    for (int64_t k = 0; k < all; ++k) {
-        const int64_t view = k / cloud.count, i = k % cloud.count;
-        slot_begin[k + 1] = project_one(cloud, shifted_camera(views, view, cloud.count, i), i, splats + k, radii + k);
-    }
+    for_each_in_parallel(views, cloud.count, [&](int64_t, int64_t, const Camera<T>& camera, int64_t i, int64_t k) {
+        slot_begin[k + 1] = project_one(cloud, shifted(camera, views, k), i, splats + k, radii + k);
+    });
     slot_begin[0] = 0;
     for (int64_t k = 0; k < all; ++k) slot_begin[k + 1] += slot_begin[k];
     return slot_begin[all];
@@ -118,20 +129,16 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
                   const SplatGradient<T>* slots, const CloudGradient<T>& out) {
     const int64_t chunks = (cloud.count + CHUNK - 1) / CHUNK;
     std::vector<CameraGradient<T>> partial(chunks * views.count, CameraGradient<T>{});
-#pragma omp parallel for schedule(static)
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
-        for (int64_t view = 0; view < views.count; ++view)
-            for (int64_t i = chunk * CHUNK; i < min_of((chunk + 1) * CHUNK, cloud.count); ++i) {
-                const int64_t k = view * cloud.count + i;
-                if (slot_begin[k] == slot_begin[k + 1]) continue;
-                const SplatGradient<T> v = gather(slots, slot_begin[k], slot_begin[k + 1]);
-                backward_one(cloud, shifted_camera(views, view, cloud.count, i), i, splats[k], v, out,
-                             &partial[chunk * views.count + view]);
-                if (out.offsets) {
-                    out.offsets[2 * k] = v.mean_x;
-                    out.offsets[2 * k + 1] = v.mean_y;
-                }
-            }
+    for_each_in_parallel(views, cloud.count, [&](int64_t chunk, int64_t view, const Camera<T>& camera, int64_t i,
+                                                 int64_t k) {
+        if (slot_begin[k] == slot_begin[k + 1]) return;
+        const SplatGradient<T> v = gather(slots, slot_begin[k], slot_begin[k + 1]);
+        backward_one(cloud, shifted(camera, views, k), i, splats[k], v, out, &partial[chunk * views.count + view]);
+        if (out.offsets) {
+            out.offsets[2 * k] = v.mean_x;
+            out.offsets[2 * k + 1] = v.mean_y;
+        }
+    });
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
         for (int64_t view = 0; view < views.count; ++view)
             add_camera(partial[chunk * views.count + view], out.cam_from_world + 16 * view, out.intrinsics + 4 * view);

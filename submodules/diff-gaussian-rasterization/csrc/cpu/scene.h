@@ -68,11 +68,12 @@ template <typename T, typename Visit>
 inline void for_each_tile_row(const Projection<T>& p, int width, int height, Visit visit) {
     const T half = T(0.5), last = T(TILE) - half, inverse = T(1) / T(TILE);
     const int tiles_x = (width + TILE - 1) / TILE, tiles_y = (height + TILE - 1) / TILE;
+    const EllipseStrips<T> strips(p);
     const T top = max_of(p.mean.y - p.extent_y, T(0)), bottom = min_of(p.mean.y + p.extent_y, T(height));
     const int row_end = min_of(int(bottom * inverse), tiles_y - 1);
     for (int row = int(top * inverse); row <= row_end; ++row) {
         const T y = T(row * TILE);
-        const Interval<T> x = covered_interval(p, y + half, min_of(y + last, T(height) - half));
+        const Interval<T> x = strips.interval(y + half, min_of(y + last, T(height) - half));
         // Compared before they are made whole numbers: an interval may reach far outside of the picture.
         const T low = max_of((x.low - last) * inverse, T(0)), high = min_of((x.high - half) * inverse, T(tiles_x - 1));
         if (!(low <= high)) continue;

@@ -126,6 +126,24 @@ inline void sum_each<float, 10>(const Simd<float>* vectors, float* sums) {
 }
 #endif
 
+inline Simd<float> sqrt_lanes(Simd<float> x) {
+#if defined(__AVX512F__)
+    return _mm512_sqrt_ps(x);
+#elif defined(__AVX__)
+    return _mm256_sqrt_ps(x);
+#elif defined(__SSE2__)
+    return _mm_sqrt_ps(x);
+#else
+    for (int i = 0; i < LANES<float>; ++i) x[i] = std::sqrt(x[i]);
+    return x;
+#endif
+}
+
+inline Simd<double> sqrt_lanes(Simd<double> x) {
+    for (int i = 0; i < LANES<double>; ++i) x[i] = std::sqrt(x[i]);
+    return x;
+}
+
 // exp(x) for -80 <= x <= 80 with a relative error below 2e-7: 2^n times a polynomial on [-1/2, 1/2] (minimax, 7.5e-8).
 inline Simd<float> exp_lanes(Simd<float> x) {
     constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
