@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from PAD_utils import resample
+from PAD_utils.exposure import matched_exposure
 from PAD_utils.features import FeaturePyramid, imagenet_normalised
-from PAD_utils.normality import Normality
+from PAD_utils.normality import Normality, NormalityStatistics, shown_object, typical_expected
 
 _PAIRS_PER_BATCH = {"cpu": 2, "cuda": 32}  # small enough for the caches and for memory at 800 px
+_COLOR_WEIGHT = 0.25  # of the pixels' own colours beside one level of features: noise hits them hardest
+_LEAST_TYPICAL = 0.3  # a query cleaner than the good views is not stretched further than this
 
 
 @dataclass(frozen=True)
@@ -21,18 +25,19 @@ class ScoreConfig:
     side: int | None  # shorter side at which pictures are compared; None: as they come
     only_shrink: bool  # leave pictures smaller than `side` as they are
     eight_bit: bool  # resize 8-bit pictures as PIL does, instead of an antialiased resize of numbers
-    mean_channels: bool  # a level counts by the mean over its channels, not their sum
+    normalised: bool  # residuals count by how many times they exceed what is normal, and not as they are
+    match_exposure: bool  # fit gain and offset of the colours first
     sigma: float  # standard deviation of the final Gaussian blur
 
     @staticmethod
     def paper() -> "ScoreConfig":
         """SplatPose's score: 224 px, squared differences of colours and features, sigma 4, the maximum."""
-        return ScoreConfig(side=224, only_shrink=False, eight_bit=True, mean_channels=False, sigma=4.0)
+        return ScoreConfig(224, only_shrink=False, eight_bit=True, normalised=False, match_exposure=False, sigma=4.0)
 
     @staticmethod
     def fast() -> "ScoreConfig":
-        """The default: finer pictures and levels that count alike."""
-        return ScoreConfig(side=448, only_shrink=True, eight_bit=False, mean_channels=True, sigma=3.0)
+        """The default: finer pictures, residuals against what is normal there, indifferent to exposure."""
+        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=2.0)
 
 
 @dataclass(frozen=True)
@@ -65,27 +70,83 @@ def score_pairs(
     return Scores(torch.cat([p.maps for p in parts]), torch.cat([p.image_scores for p in parts]))
 
 
+@torch.no_grad()
+def learn_normality(
+    pyramid: FeaturePyramid,
+    queries: Float[Tensor, "q 3 h w"],
+    renderings: Float[Tensor, "r 3 a b"],
+    config: ScoreConfig,
+) -> Normality:
+    """What residuals of good views look like: pictures of the good object with their renderings at refined poses."""
+    statistics = NormalityStatistics()
+    step = _PAIRS_PER_BATCH[queries.device.type]
+    for i in range(0, len(queries), step):
+        levels = _levels(pyramid, queries[i : i + step], renderings[i : i + step], config)
+        statistics.add(levels.differences, levels.rendered, levels.shown)
+    return statistics.finish()
+
+
+class _Levels(NamedTuple):
+    """Of a batch of pairs, level by level: query minus rendering, the rendering's features, where it shows the object;
+    and the size (height, width) at which the pictures were compared."""
+
+    differences: list[Tensor]
+    rendered: list[Tensor]
+    shown: list[Tensor]
+    size: tuple[int, int]
+
+
+def _levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config: ScoreConfig) -> _Levels:
+    """Colours and features of queries and renderings, in one batch."""
+    pictures = _compared_size(torch.cat((queries, renderings)), config)
+    count = len(queries)
+    if config.match_exposure:
+        pictures = torch.cat((pictures[:count], matched_exposure(pictures[count:], pictures[:count])))
+    shown_at = _compared_size(renderings, config) if config.match_exposure else pictures[count:]
+    levels = [level.float() for level in (imagenet_normalised(pictures), *pyramid(pictures))]
+    return _Levels(
+        [level[:count] - level[count:] for level in levels],
+        [level[count:] for level in levels],
+        [shown_object(shown_at, *level.shape[-2:]) for level in levels],
+        (pictures.shape[2], pictures.shape[3]),
+    )
+
+
 def _score_batch(
     pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config: ScoreConfig, normality: Normality | None
 ) -> Scores:
     """As `score_pairs`, all pairs at once."""
-    count, _, height, width = queries.shape
-    pictures = _compared_size(torch.cat((queries, renderings)), config)
-    h, w = pictures.shape[-2:]
-    total = torch.zeros(count, h, w, dtype=torch.float32, device=queries.device)
-    for level in [imagenet_normalised(pictures), *pyramid(pictures)]:
-        difference = (level[:count].float() - level[count:].float()).square()
-        energy = difference.mean(1) if config.mean_channels else difference.sum(1)
-        total += resample.apply(
-            _blurred_upsampling(h, energy.shape[1], config.sigma, energy.device),
-            energy,
-            _blurred_upsampling(w, energy.shape[2], config.sigma, energy.device),
-        )
-    image_scores = total.flatten(1).amax(1)
-    rows = _blurred_upsampling(height, h, 0.0, total.device)
-    columns = _blurred_upsampling(width, w, 0.0, total.device)
-    maps = resample.apply(rows, total, columns)
-    return Scores(maps, image_scores)
+    height, width = queries.shape[-2:]
+    levels = _levels(pyramid, queries, renderings, config)
+    total = torch.zeros(len(queries), *levels.size, dtype=torch.float32, device=queries.device)
+    for i, (difference, rendered, shown) in enumerate(zip(*levels[:3], strict=True)):
+        if not config.normalised:
+            energy = difference.square().sum(1)
+        else:
+            expected = normality.expected(i, rendered) if normality else typical_expected(rendered, shown)
+            energy = (_COLOR_WEIGHT if i == 0 else 1.0) * _surprise(difference, expected, shown)
+        total += _resampled(energy, levels.size, config.sigma)
+    return Scores(_resampled(total, (height, width), 0.0), total.flatten(1).amax(1))
+
+
+def _surprise(difference: Tensor, expected: Tensor, shown: Tensor) -> Float[Tensor, "b h w"]:
+    """log(1 + how many times a squared residual exceeds what is expected), of one level.
+
+    The logarithm lets every level have a say: a single huge ratio in one level is weaker evidence than moderate ratios
+    in all of them. What is expected grows with the median over the object, for noise and light touch all of a picture.
+    """
+    ratio = (difference.square() / expected).mean(1)
+    typical = ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
+    return torch.log1p(ratio / typical.clamp_min(_LEAST_TYPICAL)[:, None, None])
+
+
+def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float) -> Float[Tensor, "b a c"]:
+    """Maps brought to another size bilinearly and blurred there."""
+    rows, columns = (
+        _blurred_upsampling(fine, coarse, sigma, maps.device)
+        for fine, coarse in zip(size, maps.shape[-2:], strict=True)
+    )
+    return resample.apply(rows, maps, columns)
 
 
 def _compared_size(pictures: Float[Tensor, "b 3 h w"], config: ScoreConfig) -> Float[Tensor, "b 3 a c"]:
@@ -97,9 +158,16 @@ def _compared_size(pictures: Float[Tensor, "b 3 h w"], config: ScoreConfig) -> F
     if config.eight_bit:  # as torchvision's ToPILImage: cut, not rounded, to whole levels
         levels = pictures.clamp(0, 1).mul(255).floor()
         return resample.pil_resized(levels, *size) / 255
-    rows = resample.antialiased_matrix(size[0], height).to(pictures)
-    columns = resample.antialiased_matrix(size[1], width).to(pictures)
+    if size == (height, width):
+        return pictures.clamp(0, 1)
+    rows, columns = (_shrinking(a, b, pictures.device) for a, b in zip(size, (height, width), strict=True))
     return resample.apply(rows, pictures.clamp(0, 1), columns)
+
+
+@lru_cache(maxsize=64)
+def _shrinking(small: int, large: int, device: torch.device) -> Float[Tensor, "s l"]:
+    """Antialiased resizing along one axis, as a float32 matrix kept on the device."""
+    return resample.antialiased_matrix(small, large).to(device, torch.float32)
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,121 @@
-"""What normal residuals look like: learnt from good views, applied when scoring."""
+"""What normal residuals look like: learnt per feature channel from good views, applied when scoring.
 
+A rendering is never exact: it misses the photograph by a fraction of a pixel and by some blur. So the expected square
+of a residual is modelled as `floor + edge * g`, where g is the squared local gradient of the rendering's feature: near
+an edge much is normal, on a flat face little is. A residual counts by how many times it exceeds what is expected.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from PAD_utils.errors import UserError
+from PAD_utils.files import read_json, write_json
+
+_LEAST_FLOOR = 0.1  # of the mean residual: no channel is trusted to be exact on flat faces
+_TYPICAL_FLOOR, _TYPICAL_EDGE = 0.01, 0.03  # without good views: shares of a channel's variance and squared gradient
+_TYPICAL_LEAST = 1e-4  # squared units of normalised colours and features
+_LEAST_VARIANCE = 1e-8  # of a channel that never varies
+_BACKGROUND = 0.97  # a rendering whose every colour is above shows the white background
 
 
 @dataclass(frozen=True)
 class Normality:
-    """Placeholder of the statistics that `calibration.learn_normality` gathers."""
+    """Per level and channel: the expected squared residual on flat faces, and its growth per squared gradient."""
+
+    floor: list[Float[Tensor, "_"]]
+    edge: list[Float[Tensor, "_"]]
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        write_json(path, {"floor": [x.tolist() for x in self.floor], "edge": [x.tolist() for x in self.edge]}, None)
+
+    @staticmethod
+    def load(path: Path) -> "Normality":
+        """Reads what `save` wrote. Raises UserError, naming the file, if that is not what it holds."""
+        content = read_json(path)
+        try:
+            return Normality(*([torch.tensor(x, dtype=torch.float32) for x in content[k]] for k in ("floor", "edge")))
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError(f"{path} holds no statistics of residuals ({error}); remove it to learn again") from error
+
+    def expected(self, level: int, rendered: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The expected squared residual at every place of a level. Raises ValueError if the channels do not match."""
+        if level >= len(self.floor) or len(self.floor[level]) != rendered.shape[1]:
+            raise ValueError("the normality was learnt with other features than it is applied to")
+        floor, edge = (x[level].to(rendered)[:, None, None] for x in (self.floor, self.edge))
+        return floor + edge * squared_gradient(rendered)
+
+
+class NormalityStatistics:
+    """Gathers residuals of good views, batch by batch."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[Float[Tensor, "five c"]]] = []
+
+    def add(self, differences: Sequence[Tensor], rendered: Sequence[Tensor], shown: Sequence[Tensor]) -> None:
+        """Per level: query minus rendering (b, c, h, w), the rendering's features, and where it shows the object."""
+        self._parts.append([_sums(*level) for level in zip(differences, rendered, shown, strict=True)])
+
+    def finish(self) -> Normality:
+        """The two coefficients of every channel, by the means below and above the median gradient of each picture.
+
+        Raises ValueError if no view was added.
+        """
+        if not self._parts:
+            raise ValueError("normality cannot be learnt from no view at all")
+        floors, edges = [], []
+        for parts in zip(*self._parts, strict=True):
+            flat_residual, flat, edge_residual, edge_gradient, edge = torch.stack(parts).sum(0)
+            mean = (flat_residual + edge_residual) / (flat + edge).clamp_min(1)
+            floor = flat_residual / flat.clamp_min(1)
+            slope = (edge_residual - floor * edge).clamp_min(0) / edge_gradient.clamp_min(1e-12)
+            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(_LEAST_VARIANCE).cpu())
+            edges.append(slope.cpu())
+        return Normality(floors, edges)
+
+
+def typical_expected(rendered: Float[Tensor, "b c h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
+    """A guess at the expected squared residual when no good view is at hand, from each rendering's own features."""
+    weight = shown.float()[:, None]
+    count = weight.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = (rendered * weight).sum((2, 3), keepdim=True) / count
+    variance = ((rendered - mean).square() * weight).sum((2, 3), keepdim=True) / count
+    return (_TYPICAL_FLOOR * variance).clamp_min(_TYPICAL_LEAST) + _TYPICAL_EDGE * squared_gradient(rendered)
+
+
+def squared_gradient(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The squared gradient, the largest within one pixel: a step of an edge also matters to its neighbours."""
+    x = F.pad(features, (1, 1, 1, 1), mode="replicate")
+    across = 0.5 * (x[..., 1:-1, 2:] - x[..., 1:-1, :-2])
+    down = 0.5 * (x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
+    return F.max_pool2d(across.square() + down.square(), 3, stride=1, padding=1)
+
+
+def shown_object(renderings: Float[Tensor, "b 3 h w"], height: int, width: int) -> Bool[Tensor, "b a c"]:
+    """Where a rendering on white shows the object, at the size of a feature level."""
+    object_ = (renderings.amin(1, keepdim=True) < _BACKGROUND).float()
+    return F.adaptive_max_pool2d(object_, (height, width))[:, 0] > 0
+
+
+def _sums(difference: Tensor, rendered: Tensor, shown: Tensor) -> Float[Tensor, "five c"]:
+    """Per channel: sum of squares and count on flat places; sums of squares and gradients and count on the others."""
+    residual, gradient = difference.square(), squared_gradient(rendered)
+    masked = gradient.masked_fill(~shown[:, None], torch.nan)
+    middle = masked.flatten(2).nanmedian(2).values[..., None, None]
+    flat = shown[:, None] & (gradient <= middle)
+    steep = shown[:, None] & (gradient > middle)
+    return torch.stack(
+        [
+            (residual * flat).sum((0, 2, 3)),
+            flat.sum((0, 2, 3)).to(residual),
+            (residual * steep).sum((0, 2, 3)),
+            (gradient * steep).sum((0, 2, 3)),
+            steep.sum((0, 2, 3)).to(residual),
+        ]
+    )
