@@ -1,4 +1,4 @@
-"""The device memory of GPU training: pictures and cameras of a level, buffers of a step, the numbers that kernels share."""
+"""The device memory of GPU training: a level's pictures and cameras, a step's buffers, what kernels share."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -11,7 +11,8 @@ LAYERS = {
     "PAD_utils": {"PAD_utils", "gaussian_splatting", "diff_gaussian_rasterization", "simple_knn"},
     "gaussian_splatting": {"gaussian_splatting", "diff_gaussian_rasterization", "simple_knn"},
     "submodules/diff-gaussian-rasterization/diff_gaussian_rasterization": {"diff_gaussian_rasterization"},
-    "submodules/simple-knn/simple_knn": {"simple_knn"},
+    # On a GPU it borrows the other's compiler and launcher; without it, it falls back to plain torch.
+    "submodules/simple-knn/simple_knn": {"simple_knn", "diff_gaussian_rasterization"},
 }
 OURS = {"PAD_utils", "gaussian_splatting", "diff_gaussian_rasterization", "simple_knn", "tests", "benchmarks"} | {
     path.stem for path in ROOT.glob("*.py")

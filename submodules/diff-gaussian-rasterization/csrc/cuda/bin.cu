@@ -1,3 +1,4 @@
+// options: --use_fast_math
 // Tile lists: count (while projecting), allocate, scatter, sort by depth. Lists lie in memory in any order of tiles, so
 // that allocation is one atomic per block and not a scan over the whole picture.
 #include "device.h"

@@ -1,3 +1,4 @@
+// options: --use_fast_math
 // Projection of all splats into all cameras of a batch, with the count of tile entries.
 #include "color.h"
 #include "device.h"

@@ -1,3 +1,4 @@
+// options: --use_fast_math
 // The end of a training step in one kernel: gradients of the parameters from the sums over pixels, Adam, and the
 // statistics of density control. A thread owns a Gaussian; the colours go through shared memory so that their moments
 // are read and written in order.
