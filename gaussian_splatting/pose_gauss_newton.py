@@ -33,6 +33,7 @@ _LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the pictu
 # Least scale of the residuals. Most pixels are flat and fit well from the start, so their median alone would take the
 # edges, which hold the pose, for outliers.
 _LEAST_SCALE = {"huber": 0.1, "tukey": 0.05}
+_SATURATED = 254.5 / 255
 _FULL = 0  # key of the model as it is
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
 _BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
@@ -86,7 +87,7 @@ class GaussNewtonRefiner:
     levels: tuple[Level, ...] = LEVELS
     brightness: bool = True
     shortest_step: float = 5e-5
-    most_unexplained: float = 0.5
+    most_unexplained: float = 0.35
     polish: int = 6
     fitted_side: int | None = None
     name: str = "gauss-newton"
@@ -235,7 +236,7 @@ def _evaluate_all(scene: _Scene, pictures: _Pictures, state: PoseState, robust: 
         pictures.intrinsics[state.picture],
         width,
         height,
-        scene.background[state.picture],
+        _background(scene, state).to(dtype),
         pictures.images,
         state.picture,
         scene.center,
@@ -245,6 +246,13 @@ def _evaluate_all(scene: _Scene, pictures: _Pictures, state: PoseState, robust: 
         state.offset.to(dtype),
         detail=pictures.detail,
     )
+
+
+def _background(scene: _Scene, state: PoseState) -> Float[Tensor, "p 3"]:
+    """The background behind each pose. A saturated one was as much brighter as the object is: it is drawn so and then
+    held to white, as the camera did; otherwise the outline would shrink."""
+    measured = scene.background[state.picture].double()
+    return torch.where(measured >= _SATURATED, measured * state.gain.clamp_min(1)[:, None], measured)
 
 
 def _bare_cost(scene: _Scene, pictures: _Pictures) -> Float[Tensor, "q"]:
