@@ -15,11 +15,12 @@ from tqdm import tqdm
 from gaussian_splatting.data import View
 from gaussian_splatting.pose import PoseEstimate
 from gaussian_splatting.render import render
-from PAD_utils.anomaly import ScoreConfig, score_pairs
+from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
 from PAD_utils.calibration import Calibration, calibrate
 from PAD_utils.features import FeaturePyramid, make_features
 from PAD_utils.job import Job
 from PAD_utils.mad import Sample
+from PAD_utils.normality import Normality
 from PAD_utils.regions import Region, find_regions
 from PAD_utils.steps import Model, Poses, make_refiner
 
@@ -56,9 +57,9 @@ class Scored(NamedTuple):
 def judge(job: Job, model: Model, gallery: list[View], samples: list[Sample], poses: Poses) -> Verdicts:
     """Step 5: what a good object would look like from there, how the photograph differs, and whether that is normal."""
     pyramid, said = make_pyramid(job)
-    calibration = calibrated(job, model, gallery, pyramid)
+    normality, calibration = learn_normal(job, model, gallery, pyramid)
     start = time.perf_counter()
-    scored = score(job, model, pyramid, [s.image for s in samples], poses.estimates)
+    scored = score(job, model, pyramid, normality, [s.image for s in samples], poses.estimates)
     seconds = (time.perf_counter() - start) / max(1, len(samples))
     decisions: list[str | None] = [None] * len(samples)
     regions: list[list[Region]] = [[] for _ in samples]
@@ -91,40 +92,62 @@ def make_pyramid(job: Job) -> tuple[FeaturePyramid, list[str]]:
     return pyramid, said
 
 
-def calibrated(job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid) -> Calibration | None:
-    """The threshold, learnt from views of the good object that went through the same refinement as a query."""
+def learn_normal(
+    job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid
+) -> tuple[Normality | None, Calibration | None]:
+    """What normal residuals look like and the threshold, learnt from views of the good object that went through the
+    same refinement as a query. Both are stored beside the model. The paper's score takes residuals as they are."""
     views = gallery[:: -(-len(gallery) // _CALIBRATION_VIEWS)]
     images = torch.stack([view.image for view in views])
     estimates = make_refiner(job).refine(model.gaussians, images, [[view.camera] for view in views])
     good = [i for i, estimate in enumerate(estimates) if estimate.converged]
-    scored = score(job, model, pyramid, [views[i].image for i in good], [estimates[i] for i in good])
+    if len(good) < len(views):
+        log.warning("%d of %d good views could not be localised", len(views) - len(good), len(views))
+    config, normality = _score_config(job), None
+    if config.normalised and good:
+        pairs = [_pair(job, model, [images[i]], [estimates[i]]) for i in good]
+        queries, renderings = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
+        normality = learn_normality(pyramid, queries, renderings, config)
+        normality.save(model.path.parent / "normality.json")
+    scored = score(job, model, pyramid, normality, [images[i] for i in good], [estimates[i] for i in good])
     try:
         calibration = calibrate([one.score for one in scored], job.config.false_alarm_rate)
     except ValueError as error:
         log.warning("no decisions: %s", error)
-        return None
+        return normality, None
     calibration.save(model.path.parent / "calibration.json")
-    return calibration
+    return normality, calibration
 
 
 def score(
     job: Job,
     model: Model,
     pyramid: FeaturePyramid,
+    normality: Normality | None,
     images: Sequence[UInt8[Tensor, "h w 3"]],
     estimates: Sequence[PoseEstimate],
 ) -> list[Scored]:
     """Compares every picture with the rendering at its pose; neighbours of one size go through the network together."""
-    config = ScoreConfig.paper() if job.config.preset == "paper" else ScoreConfig.fast()
     results: list[Scored] = []
     for some in tqdm(_runs([tuple(image.shape) for image in images]), desc="score", disable=None):
-        queries = torch.stack([images[i] for i in some]).to(job.device).permute(0, 3, 1, 2).float() / 255
-        with torch.no_grad():
-            renderings = render(model.gaussians, [estimates[i].camera for i in some]).image.clamp(0, 1)
-        found = score_pairs(pyramid, queries, renderings, config)
+        queries, renderings = _pair(job, model, [images[i] for i in some], [estimates[i] for i in some])
+        found = score_pairs(pyramid, queries, renderings, _score_config(job), normality)
         pictures = (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
         results += [Scored(*one) for one in zip(found.maps.cpu(), found.image_scores.tolist(), pictures, strict=True)]
     return results
+
+
+def _score_config(job: Job) -> ScoreConfig:
+    return ScoreConfig.paper() if job.config.preset == "paper" else ScoreConfig.fast()
+
+
+@torch.no_grad()
+def _pair(
+    job: Job, model: Model, images: Sequence[Tensor], estimates: Sequence[PoseEstimate]
+) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+    """Pictures of one size and the renderings at their poses, both in [0, 1]."""
+    queries = torch.stack(list(images)).to(job.device).permute(0, 3, 1, 2).float() / 255
+    return queries, render(model.gaussians, [estimate.camera for estimate in estimates]).image.clamp(0, 1)
 
 
 def _runs(shapes: list[tuple[int, ...]]) -> list[range]:
