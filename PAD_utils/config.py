@@ -45,8 +45,16 @@ class RunConfig:
     resolution: int | None = _option(
         None, "--resolution", "1, 2, 4 or 8 divides the picture size, a larger number is a width in pixels", type=int
     )
-    retrieval: str | None = _option(None, "--retrieval", "where a query's first poses come from", choices=RETRIEVALS)
-    loftr_weights: Path | None = _option(None, "--loftr_weights", "LoFTR checkpoint (indoor_ds_new.ckpt)", type=Path)
+    retrieval: str | None = _option(
+        None,
+        "--retrieval",
+        "where a query's first poses come from: renderings of the model, the views as they are, or LoFTR's matches "
+        "(needs kornia, PAD's checkpoint and a GPU)",
+        choices=RETRIEVALS,
+    )
+    loftr_weights: Path | None = _option(
+        None, "--loftr_weights", "PAD's indoor_ds_new.ckpt for --retrieval loftr, instead of a download", type=Path
+    )
     refiner: str | None = _option(None, "--refiner", "how a pose is refined", choices=REFINERS)
     k: int = _option(175, "-k --k", "steps of --refiner adam", type=int)
     hypotheses: int = _option(8, "--hypotheses", "first poses that are refined together, per query", type=int)

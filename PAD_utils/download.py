@@ -37,7 +37,7 @@ MAD_SIM = DriveFile("1XlW5v_PCXMH49RSKICkskKjd2A5YDMQq", "MAD-Sim.zip", _BY_HAND
 RETRIEVAL_MODELS = DriveFile(
     "16FOwaqQE0NGY-1EpfoNlU0cGlHjATV0V",
     "retrieval_model.zip",
-    "fetch it with a browser and put its indoor_ds_new.ckpt there, or choose a retrieval without LoFTR",
+    "fetch it with a browser and give its indoor_ds_new.ckpt by --loftr_weights, or choose another --retrieval",
 )
 LOFTR_CHECKPOINT = "indoor_ds_new.ckpt"
 

@@ -25,23 +25,24 @@ _BLOCK_PARTS = {
 _BLOCK_KEY = re.compile(r"_blocks\.(\d+)\.(_\w+)\.(\w+)")
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, option: str = "--weights") -> dict[str, Tensor]:
     """The tensors of a torch weight file, also when wrapped in a dict under "state_dict" or "model".
 
-    Only tensors and plain containers are unpickled. Raises UserError, naming the file, when it is missing or unfit.
+    Only tensors and plain containers are unpickled. Raises UserError, naming the file and the command-line `option`
+    that gave it, when it is missing or unfit.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"--weights {path}: no such file")
+        raise UserError(f"{option} {path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - unpickling foreign bytes raises nearly anything
         reason = str(error).split("\n")[0][:120]
-        raise UserError(f"--weights {path}: not a torch weight file, or cut short ({reason})") from error
+        raise UserError(f"{option} {path}: not a torch weight file, or cut short ({reason})") from error
     if isinstance(content, dict):
         content = content.get("state_dict", content.get("model", content))
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"--weights {path}: holds no state dict (names to tensors); save model.state_dict()")
+        raise UserError(f"{option} {path}: holds no state dict (names to tensors); save model.state_dict()")
     return {str(k).removeprefix("module."): v for k, v in content.items()}
 
 

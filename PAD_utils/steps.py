@@ -20,6 +20,7 @@ from PAD_utils.job import Job
 from PAD_utils.layout import list_pictures
 from PAD_utils.ledger import fingerprint, fingerprint_pictures
 from PAD_utils.localize import localize
+from PAD_utils.loftr import loftr_retriever
 from PAD_utils.mad import ClassData, Sample, load_class
 from PAD_utils.outputs import PoseFile
 from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
@@ -121,7 +122,7 @@ def localise(job: Job, model: Model, gallery: list[View], samples: list[Sample])
 
 
 def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
-    """What --retrieval asks for."""
+    """What --retrieval asks for. Raises UserError when LoFTR lacks kornia or its checkpoint."""
     angle = job.config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
     if job.config.retrieval == "nearest":
         return gallery_retriever(gallery, angle, job.device)
@@ -129,7 +130,7 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
         path = model.path.parent / "pose_bank.pt"
         bank = load_or_make_bank(path, model.gaussians, [view.camera for view in gallery])
         return BankRetriever(bank, angle, "bank")
-    raise UserError(f"--retrieval {job.config.retrieval} is not there yet")
+    return loftr_retriever(gallery, angle, job.config.loftr_weights, job.device)
 
 
 def make_refiner(job: Job) -> Refiner:
