@@ -31,6 +31,7 @@ _HELP = {
     "defects": "test pictures of each kind of defect (Burrs, Missing, Stains)",
     "samples": "samples per pixel",
     "distance": "of the cameras from the object in units; MAD-Sim has 3.0, 3.5 and 4.0",
+    "visible": "grey levels by which a colour changes, at least, where a defect shows; less makes harder classes",
     "light_turn_deg": "turns the light of the test pictures by this angle in degrees",
     "gain": "multiplies the brightness of the object in the test pictures",
 }

@@ -22,9 +22,9 @@ from PAD_utils.synthetic_shapes import Part, merge
 
 RINGS, PER_RING = 14, 15  # MAD-Sim's rig: elevations from 85 to -85 degrees
 TOP_ELEVATION_DEG, RING_STEP_DEG = 85.0, 13.08
-_AREAS = {"Burrs": (14, 90), "Missing": (14, 260), "Stains": (14, 90)}  # pixels at 200 px: seen, but not huge
-_VISIBLE = 30 / 255  # a pixel shows a defect when a colour changes by more than this
-_VISIBLE_SHARE = 0.5  # of the mask: a red stain in a red shadow is no test of anything
+_AREAS = {"Burrs": (20, 90), "Missing": (20, 260), "Stains": (20, 90)}  # pixels at 200 px: seen, but not huge
+_VISIBLE_SHARE = 0.5  # of the mask must change clearly: a red stain on red bricks is no test of anything
+MOST_VISIBLE = 80  # with more, own-coloured burrs could not be drawn in every palette
 _TRIES_PER_DEFECT = 6  # viewpoints tried before another defect is drawn
 _log = logging.getLogger(__name__)
 Pose = Float[np.ndarray, "4 4"]
@@ -43,11 +43,12 @@ class SyntheticConfig:
     defects: int = 6  # of each kind
     samples: int = 121  # per pixel
     distance: float = 3.0  # of the cameras: MAD-Sim has 3.0, 3.5 and 4.0
+    visible: int = 45  # grey levels by which a colour changes where a defect shows clearly
     light_turn_deg: float = 0.0  # the light of the test pictures is turned by this
     gain: float = 1.0  # brightness of the test pictures
 
     def __post_init__(self) -> None:
-        limits = {"seed": 0, "size": 16, "views_per_ring": 1, "good": 0, "defects": 0, "samples": 1}
+        limits = {"seed": 0, "size": 16, "views_per_ring": 1, "good": 0, "defects": 0, "samples": 1, "visible": 0}
         for name, least in limits.items():
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, got {getattr(self, name)}")
@@ -55,6 +56,8 @@ class SyntheticConfig:
             raise UserError(f"--views_per_ring must be at most {PER_RING}, got {self.views_per_ring}")
         if self.palette not in PALETTES:
             raise UserError(f"--palette must be one of {', '.join(PALETTES)}, got {self.palette}")
+        if self.visible > MOST_VISIBLE:
+            raise UserError(f"--visible must be at most {MOST_VISIBLE}, got {self.visible}")
         if not 2.0 <= self.distance <= 10.0:
             raise UserError(f"--distance must be between 2 and 10 units, got {self.distance}")
 
@@ -122,10 +125,10 @@ def defect_mask(good: Surface, bad: Surface, size: int) -> Bool[np.ndarray, "siz
     return resize_mask(changed(good, bad), size, size)
 
 
-def visible_share(good: Surface, bad: Surface, mask: Bool[np.ndarray, "h w"]) -> float:
-    """The share of the mask's pixels whose colour changes clearly, noise and soft shading left out."""
+def visible_share(good: Surface, bad: Surface, mask: Bool[np.ndarray, "h w"], levels: int) -> float:
+    """The share of the mask's pixels whose colour changes by more than `levels`, noise and soft shading left out."""
     difference = np.abs(_pixels(good, mask) - _pixels(bad, mask)).max(-1)
-    return float((difference[mask] > _VISIBLE).mean())
+    return float((difference[mask] > levels / 255).mean())
 
 
 def _pixels(surface: Surface, mask: np.ndarray) -> Float[np.ndarray, "h w 3"]:
@@ -182,7 +185,10 @@ def _draw_defect(
                 continue
             surfaces = [renderer.surface(scene, pose, SUBSAMPLES) for scene in (good, bad)]
             mask = defect_mask(surfaces[0], surfaces[1], config.size)
-            if least <= mask.sum() <= most and visible_share(surfaces[0], surfaces[1], mask) > _VISIBLE_SHARE:
+            if (
+                least <= mask.sum() <= most
+                and visible_share(surfaces[0], surfaces[1], mask, config.visible) > _VISIBLE_SHARE
+            ):
                 return _Query(bad_parts, pose, mask)
 
 
