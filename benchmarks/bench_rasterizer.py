@@ -17,6 +17,7 @@ import torch
 from diff_gaussian_rasterization import cpu, photometric_loss, rasterize
 from diff_gaussian_rasterization.cpu_library import call
 from diff_gaussian_rasterization.reference import rasterize_reference
+from diff_gaussian_rasterization.scene import Scene
 from torch import Tensor
 
 from benchmarks.results_file import save_result
@@ -26,8 +27,8 @@ REFERENCE_SIZE = (200, 10_000)
 STAGES = ("project", "bin", "blend", "blend_backward", "project_backward", "photometric_loss")
 
 
-def sphere(count: int, side: int) -> tuple[list[Tensor], tuple[Tensor, Tensor, int, int, Tensor]]:
-    """(means, scales, quats, opacities, colours that want gradients; the rest of rasterize's arguments)."""
+def sphere(count: int, side: int) -> Scene:
+    """The Gaussians of the module's docstring, which want gradients, and a camera that looks at them."""
     g = torch.Generator().manual_seed(1)
 
     def uniform(*shape: int) -> Tensor:
@@ -47,7 +48,9 @@ def sphere(count: int, side: int) -> tuple[list[Tensor], tuple[Tensor, Tensor, i
     cam_from_world[0, 2, 3] = 2
     focal = 0.309 * side * math.sqrt(3)
     intrinsics = torch.tensor([[focal, focal, side / 2, side / 2]])
-    return [t.requires_grad_() for t in gaussians], (cam_from_world, intrinsics, side, side, torch.ones(3))
+    means, scales, quats, opacities, colors = (t.requires_grad_() for t in gaussians)
+    cameras = (cam_from_world, intrinsics, side, side)
+    return Scene(means, scales, quats, opacities, colors, *cameras, torch.ones(3), None)
 
 
 def best_ms(run: Callable[[], object], repeat: int) -> float:
@@ -78,18 +81,18 @@ class StageTimes:
 
 def measure(side: int, count: int, repeat: int) -> dict[str, Any]:
     """All times of one size."""
-    gaussians, rest = sphere(count, side)
+    scene = sphere(count, side)
     target = torch.full((1, side, side, 3), 128, dtype=torch.uint8)
     ones = torch.ones(1, 3, side, side)
 
     def forward() -> Tensor:
-        return rasterize(*gaussians, *rest).image
+        return rasterize(*scene).image
 
     def forward_backward() -> None:
-        torch.autograd.grad(forward(), gaussians, ones)
+        torch.autograd.grad(forward(), scene.cloud, ones)
 
     def with_loss() -> None:
-        torch.autograd.grad(photometric_loss(forward(), target), gaussians)
+        torch.autograd.grad(photometric_loss(forward(), target), scene.cloud)
 
     result: dict[str, Any] = {"side_px": side, "gaussians": count}
     stages = StageTimes()
@@ -100,9 +103,7 @@ def measure(side: int, count: int, repeat: int) -> dict[str, Any]:
     cpu.call = call
     result["stages_ms"] = {stage: round(stages.ms[stage], 3) for stage in STAGES}
     if (side, count) == REFERENCE_SIZE:
-        reference = best_ms(
-            lambda: torch.autograd.grad(rasterize_reference(*gaussians, *rest).image, gaussians, ones), 2
-        )
+        reference = best_ms(lambda: torch.autograd.grad(rasterize_reference(*scene).image, scene.cloud, ones), 2)
         result["reference_forward_backward_ms"] = round(reference, 1)
         result["reference_times_slower"] = round(reference / result["forward_backward_ms"], 1)
     return result

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization import cpu
+from diff_gaussian_rasterization.cpu_library import Argument
 from diff_gaussian_rasterization.scene import Scene
 
 PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
 
 
 class Batch(NamedTuple):
-    """What one step learns from: B cameras, their pictures uint8 (B, H, W, 3), and the background (3,) they stand on."""
+    """What one step learns from: B cameras, their pictures uint8 (B, H, W, 3), the background (3,) they stand on."""
 
     cam_from_world: Tensor
     intrinsics: Tensor
@@ -71,15 +72,10 @@ def training_step(
     v = cpu.backward(scene, out.state, v_image, None, None)
     table = [rates[name] for name in PARAMETERS] + [rates.get("sh_rest", 0.0)]
     gradients = (v.means, v.scales, v.quats, v.opacities, v.colors)
-    arrays = [
-        tensor
-        for name, gradient in zip(PARAMETERS, gradients, strict=True)
-        for tensor in (params[name], moments.exp_avg[name], moments.exp_avg_sq[name], gradient)
-    ]
-    cpu.call(
-        "gs_train_update",
-        dtype,
-        *(count, sh.shape[1], *arrays, scales, opacities, torch.tensor(table, dtype=torch.float64)),
-        *(*moments.betas, moments.eps, step, views, v.screen_offsets, out.radii, width, height, *statistics),
-    )
+    arguments: list[Argument] = [count, sh.shape[1]]
+    for name, gradient in zip(PARAMETERS, gradients, strict=True):
+        arguments += [params[name], moments.exp_avg[name], moments.exp_avg_sq[name], gradient]
+    arguments += [scales, opacities, torch.tensor(table, dtype=torch.float64), *moments.betas, moments.eps, step]
+    arguments += [views, v.screen_offsets, out.radii, width, height, *statistics]
+    cpu.call("gs_train_update", dtype, *arguments)
     return loss

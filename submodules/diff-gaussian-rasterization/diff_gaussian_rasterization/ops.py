@@ -19,7 +19,8 @@ _KERNELS = torch.ops.diff_gaussian_rasterization
 def _warn_of_reference() -> None:
     warnings.warn(
         "diff_gaussian_rasterization: the compiled CPU kernels are missing, so a plain-torch reference runs that is "
-        "some 200 times slower. Install a C++17 compiler (Debian: apt install g++), then reinstall this package.",
+        "more than a hundred times slower. Install a C++17 compiler (Debian: apt install g++), then reinstall this "
+        "package.",
         stacklevel=3,
     )
 

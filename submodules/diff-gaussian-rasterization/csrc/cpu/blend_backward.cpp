@@ -70,7 +70,8 @@ BackwardState<T> start(const TilePixels<T>& pixels, const Views<T>& views, int64
     return state;
 }
 
-template <typename T>
+// DEPTH: whether the loss reads the depth, which training does not.
+template <bool DEPTH, typename T>
 inline void backward_vector(const Splat<T>& s, const TilePixels<T>& pixels, Simd<T> power, int v, int index,
                             BackwardState<T>& state, Sums<T>& sums) {
     using Lane = typename SimdOf<T>::Lane;
@@ -80,15 +81,15 @@ inline void backward_vector(const Splat<T>& s, const TilePixels<T>& pixels, Simd
     const Simd<T> alpha = took ? min_lanes(raw, limit) : Simd<T>{};
     const Simd<T> inverse = T(1) / (T(1) - alpha);
     const Simd<T> before = state.transmittance[v] * inverse, weight = alpha * before;
-    const Simd<T> e = state.red[v] * s.color.x + state.green[v] * s.color.y + state.blue[v] * s.color.z +
-                      state.depth[v] * s.projection.depth;
+    Simd<T> e = state.red[v] * s.color.x + state.green[v] * s.color.y + state.blue[v] * s.color.z;
+    if (DEPTH) e += state.depth[v] * s.projection.depth;
     const Simd<T> v_alpha = before * e - state.behind[v] * inverse;
     state.behind[v] += weight * e;
     state.transmittance[v] = before;
     sums.red += weight * state.red[v];
     sums.green += weight * state.green[v];
     sums.blue += weight * state.blue[v];
-    sums.depth += weight * state.depth[v];
+    if (DEPTH) sums.depth += weight * state.depth[v];
     const Simd<T> h = raw < limit ? alpha * v_alpha : Simd<T>{};
     const Simd<T> dy = pixels.y[v] - s.projection.mean.y, hy = h * dy;
     const int column = v % TileLanes<T>::COLUMNS;
@@ -125,7 +126,7 @@ SplatGradient<T> gradient_of(const Splat<T>& s, const TilePixels<T>& pixels, con
             total[8]};
 }
 
-template <typename T>
+template <bool DEPTH, typename T>
 void backward_all(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* tile_begin,
                   const Entry* entries, const T* background, const T* transmittance, const int32_t* stop,
                   const int32_t* used, const PictureGradient<T>& v, SplatGradient<T>* slots, T* v_background) {
@@ -147,7 +148,7 @@ void backward_all(const Views<T>& views, int64_t count, const Splat<T>* splats, 
                 Sums<T> sums;
                 for (uint32_t rest = powers.reached; rest; rest &= rest - 1) {
                     const int vector = __builtin_ctz(rest);
-                    backward_vector(s, pixels, powers.power[vector], vector, index, state, sums);
+                    backward_vector<DEPTH>(s, pixels, powers.power[vector], vector, index, state, sums);
                 }
                 slots[list[index].slot] = gradient_of(s, pixels, sums);
             }
@@ -165,8 +166,9 @@ void backward_all(const Views<T>& views, int64_t count, const Splat<T>* splats, 
         const int32_t* stop, const int32_t* used, const T* v_image, const T* v_alpha, const T* v_depth,                \
         gs::SplatGradient<T>* slots, T* v_background) {                                                                \
         const gs::Views<T> views = {view_count, nullptr, nullptr, nullptr, int(width), int(height)};                             \
-        gs::backward_all(views, count, splats, tile_begin, entries, background, transmittance, stop, used,             \
-                         {v_image, v_alpha, v_depth}, slots, v_background);                                            \
+        const auto backward = v_depth ? gs::backward_all<true, T> : gs::backward_all<false, T>;                        \
+        backward(views, count, splats, tile_begin, entries, background, transmittance, stop, used,                     \
+                 {v_image, v_alpha, v_depth}, slots, v_background);                                                    \
     }
 
 GS_BLEND_BACKWARD(float, f32)
