@@ -18,6 +18,29 @@ GS_FN void add_to(float* sums, float a, float b, float c, float d) {
 #endif
 }
 
+constexpr double LOG2_E = 1.4426950408889634;
+constexpr double LOG2_ALPHA_MIN = -7.994353436858858;  // log2(ALPHA_MIN)
+
+// A splat that waits in shared memory, as the inner loops want it: alpha_of and power_of of common/blend.h in one
+// exponent of two, alpha = 2^(log_opacity + a dx^2 + b dx dy + c dy^2). Three loads of 16 bytes.
+struct alignas(16) Waiting {
+    float x, y, a, b;
+    float c, log_opacity, depth, unused;
+    float red, green, blue, unused_too;
+};
+
+GS_FN Waiting waiting_of(const Splat& s) {
+    const float half = float(-0.5 * LOG2_E);
+    return {s.x, s.y, half * s.a, -float(LOG2_E) * s.b, half * s.c, log2f(s.opacity), s.depth, 0, s.red, s.green, s.blue, 0};
+}
+
+// 0 where the splat is skipped. Rounding must not lift the power above 0.
+GS_FN float alpha_at(const Waiting& s, float dx, float dy) {
+    const float exponent = s.log_opacity + dx * (s.a * dx + s.b * dy) + dy * (s.c * dy);
+    const float alpha = min_of(float(ALPHA_MAX), exp2f(min_of(exponent, s.log_opacity)));
+    return exponent < float(LOG2_ALPHA_MIN) ? 0.0f : alpha;
+}
+
 // What has been blended of a pixel. There are no branches, so that several splats are under way at once: only `left`
 // has to wait for the splat before.
 struct ForwardPixel {
@@ -25,17 +48,15 @@ struct ForwardPixel {
     bool done;
 };
 
-GS_FN void blend_one(const Splat& s, ForwardPixel& p) {
-    const float power = power_of(s.a, s.b, s.c, p.x - s.x, p.y - s.y);
-    const float alpha = power < s.extent_x ? 0.0f : alpha_of(s.opacity, power);
-    const float next = p.left * (1 - alpha);
-    p.done = p.done || next < float(TRANSMITTANCE_MIN);
-    const float weight = p.done ? 0.0f : p.left * alpha;
+GS_FN void blend_one(const Waiting& s, ForwardPixel& p) {
+    const float would = p.left * alpha_at(s, p.x - s.x, p.y - s.y);
+    p.done = p.done || p.left - would < float(TRANSMITTANCE_MIN);
+    const float weight = p.done ? 0.0f : would;
     p.red += weight * s.red;
     p.green += weight * s.green;
     p.blue += weight * s.blue;
     p.depth += weight * s.depth;
-    p.left = p.done ? p.left : next;
+    p.left -= weight;
 }
 
 }  // namespace gs
@@ -47,13 +68,13 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     blend_forward(int tiles_x, int tiles, int stride, int width, int height, const int* starts, const int* ends,
                   const u32* entries, const Splat* splats, const float* background, float* image, float* remaining,
                   float* depth, const int* overflow) {
-    __shared__ Splat stage[BLEND_WARPS][WARP];
+    __shared__ Waiting stage[BLEND_WARPS][WARP];
     __shared__ u32 rings[BLEND_WARPS][RING];
     if (*overflow != 0) return;
     const Place at = place_of_thread(tiles_x, width, height);
     const int slot = blockIdx.y, warp = threadIdx.x / WARP;
     const Splat* slot_splats = splats + size_t(slot) * stride;
-    Splat* batch = stage[warp];
+    Waiting* batch = stage[warp];
     Walker walker = {entries, starts[slot * tiles + at.tile], ends[slot * tiles + at.tile], at.part, at.lane,
                      rings[warp], 0, 0};
 
@@ -63,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];
     while (walker.count > 0 && !__all_sync(ALL_LANES, pixel.done)) {
         const int count = min_of(int(walker.count), WARP);
-        batch[at.lane] = staged(own);
+        batch[at.lane] = waiting_of(own);
         walker.take(count);
         walker.look_ahead(WARP);
         if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];  // arrives while these are blended
@@ -88,7 +109,7 @@ constexpr int ROW = WARP + 1;  // padded, so that the lanes' rows lie in differe
 
 // What a warp of the backward pass keeps in shared memory.
 struct BackwardStage {
-    Splat splats[BATCH];
+    Waiting splats[BATCH];
     float4 gradient[WARP];     // of the picture, per pixel: red, green, blue, depth
     float2 terms[BATCH * ROW]; // [splat][pixel]: gradient of the power, blending weight
     u32 ring[RING];
@@ -103,20 +124,18 @@ struct BackwardPixel {
 
 // One splat over one pixel: fills its two terms and returns whether it was blended.
 template <bool DEPTH>
-GS_FN bool blend_backward_one(const Splat& s, BackwardPixel& p, float2* terms) {
-    const float power = power_of(s.a, s.b, s.c, p.x - s.x, p.y - s.y);
-    const float alpha = power < s.extent_x ? 0.0f : alpha_of(s.opacity, power);
-    const float next = p.left * (1 - alpha);
-    p.done = p.done || next < float(TRANSMITTANCE_MIN);
-    const bool blended = !p.done && alpha > 0;
-    const float weight = blended ? p.left * alpha : 0.0f;
+GS_FN bool blend_backward_one(const Waiting& s, BackwardPixel& p, float2* terms) {
+    const float alpha = alpha_at(s, p.x - s.x, p.y - s.y), would = p.left * alpha;
+    p.done = p.done || p.left - would < float(TRANSMITTANCE_MIN);
+    const float weight = p.done ? 0.0f : would;
+    const bool blended = weight > 0;
     const float4 g = p.gradient;
     float value = g.x * s.red + g.y * s.green + g.z * s.blue;
     if (DEPTH) value += g.w * s.depth;
     p.behind -= weight * value;
     const float v_power = power_backward(alpha, p.left * value - p.behind / (1 - alpha));
     *terms = {blended ? v_power : 0.0f, weight};
-    p.left = p.done ? p.left : next;
+    p.left -= weight;
     return blended;
 }
 
@@ -192,7 +211,7 @@ GS_FN void blend_backward_part(BackwardStage& stage, const Place& at, BackwardPi
         const int count = min_of(int(walker.count), BATCH);
         const Splat own = coming;
         const u32 index = k < count ? walker.waiting(k) : 0;
-        if (half == 0) stage.splats[k] = staged(own);
+        if (half == 0) stage.splats[k] = waiting_of(own);
         walker.take(count);
         walker.look_ahead(BATCH);
         if (u32(k) < walker.count) coming = splats[walker.waiting(k)];  // arrives while these are blended

@@ -63,10 +63,4 @@ struct Walker {
     }
 };
 
-// While a splat waits in shared memory, the field extent_x holds the power at which it fades out.
-GS_FN Splat staged(Splat s) {
-    s.extent_x = power_min_of(s.opacity);
-    return s;
-}
-
 }  // namespace gs

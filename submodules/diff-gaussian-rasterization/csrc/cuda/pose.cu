@@ -9,6 +9,12 @@ namespace gs {
 constexpr int POSE_SUMS = POSE_HESSIAN + POSE_PARAMETERS + 1;  // of one pose: upper triangle, gradient, cost
 constexpr int POSE_BATCH = 16;                                 // splats that wait in shared memory
 
+// While a splat waits in shared memory, the field extent_x holds the power at which it fades out.
+GS_FN Splat staged(Splat s) {
+    s.extent_x = power_min_of(s.opacity);
+    return s;
+}
+
 // A splat and what it adds to a pixel's derivatives.
 struct MovingSplat {
     Splat splat;
