@@ -53,23 +53,44 @@ struct LaneTangent {
     Simd<T> transmittance, color[3], d_transmittance[TWIST], d_color[3][TWIST], color_view[3][3];
 };
 
+// A splat as the pixels of one tile read it, one after the other; the lists name splats all over memory.
+template <typename T>
+struct TileSplat {
+    T x, y, a, b, c, opacity, power_min, extent_y;
+    T color[3];
+    const SplatTangent<T>* tangent;
+};
+
+template <typename T>
+void gather_tile(const Splat<T>* splats, const SplatTangent<T>* tangents, const Entry* entries, int64_t count,
+                 std::vector<TileSplat<T>>& out) {
+    out.resize(count);
+    for (int64_t e = 0; e < count; ++e) {
+        const Splat<T>& g = splats[entries[e].gaussian];
+        const SplatTangent<T>& t = tangents[entries[e].gaussian];
+        const Projection<T>& p = g.projection;
+        out[e] = {p.mean.x,    p.mean.y,   p.a,
+                  p.b,         p.c,        t.opacity,
+                  t.power_min, p.extent_y, {g.color.x, g.color.y, g.color.z},
+                  &t};
+    }
+}
+
 template <typename T, bool VIEW>
-void blend_lanes(const Splat<T>* splats, const SplatTangent<T>* tangents, const Entry* entries, int64_t count,
-                 Simd<T> x, Simd<T> y, SimdMask<T> live, LaneTangent<T>& out) {
+void blend_lanes(const std::vector<TileSplat<T>>& splats, Simd<T> x, Simd<T> y, SimdMask<T> live, LaneTangent<T>& out) {
     using V = Simd<T>;
     LaneTangent<T> s = {};
     s.transmittance = splat<T>(1);
     const V zero = {};
-    for (int64_t e = 0; e < count; ++e) {
-        const Splat<T>& g = splats[entries[e].gaussian];
-        const Projection<T>& p = g.projection;
-        const V dx = x - p.mean.x, dy = y - p.mean.y;
+    const T top = y[0], bottom = y[LANES<T> - 1];
+    for (const TileSplat<T>& g : splats) {
+        if (g.y + g.extent_y < top || g.y - g.extent_y > bottom) continue;
+        const V dx = x - g.x, dy = y - g.y;
         const V dxx = dx * dx, dxy = dx * dy, dyy = dy * dy;
-        const V power = T(-0.5) * (p.a * dxx + p.c * dyy) - p.b * dxy;
-        const SplatTangent<T>& t = tangents[entries[e].gaussian];
-        SimdMask<T> takes = (power >= splat<T>(t.power_min)) & live;
+        const V power = T(-0.5) * (g.a * dxx + g.c * dyy) - g.b * dxy;
+        SimdMask<T> takes = (power >= splat<T>(g.power_min)) & live;
         if (!any_lane(takes)) continue;
-        V alpha = exp_lanes(max_lanes(min_lanes(power, zero), splat<T>(t.power_min))) * t.opacity;
+        V alpha = exp_lanes(max_lanes(min_lanes(power, zero), splat<T>(g.power_min))) * g.opacity;
         const SimdMask<T> capped = alpha >= splat<T>(T(ALPHA_MAX));
         alpha = min_lanes(alpha, splat<T>(T(ALPHA_MAX)));
         const SimdMask<T> stops = takes & (s.transmittance * (T(1) - alpha) < splat<T>(T(TRANSMITTANCE_MIN)));
@@ -78,17 +99,17 @@ void blend_lanes(const Splat<T>* splats, const SplatTangent<T>* tangents, const 
         alpha = takes ? alpha : zero;
         const V weight = s.transmittance * alpha;
         const V slope = capped ? zero : weight;  // T d alpha / d power
-        const T color[3] = {g.color.x, g.color.y, g.color.z};
+        const SplatTangent<T>& t = *g.tangent;
 #pragma GCC unroll 6
         for (int k = 0; k < TWIST; ++k) {
             const V d_power = t.power.constant[k] + dx * t.power.x[k] + dy * t.power.y[k] + dxx * t.power.xx[k] +
                               dxy * t.power.xy[k] + dyy * t.power.yy[k];
             const V d_weight = s.d_transmittance[k] * alpha + slope * d_power;
-            for (int c = 0; c < 3; ++c) s.d_color[c][k] += d_weight * color[c];
+            for (int c = 0; c < 3; ++c) s.d_color[c][k] += d_weight * g.color[c];
             s.d_transmittance[k] -= d_weight;
         }
         for (int c = 0; c < 3; ++c) {
-            s.color[c] += weight * color[c];
+            s.color[c] += weight * g.color[c];
             if (!VIEW) continue;
             s.color_view[c][0] += weight * t.color.row[c].x;
             s.color_view[c][1] += weight * t.color.row[c].y;
@@ -223,21 +244,21 @@ PoseSums tile_row_sums(const PoseView<T>& view, int row) {
     const uint8_t* target = problems.targets + 3 * pixels_per_picture * picture;
     const uint8_t* alpha = fit.alpha_weight > 0 ? problems.target_alphas + pixels_per_picture * picture : nullptr;
     LaneSums<T> sums;
+    static thread_local std::vector<TileSplat<T>> splats;
     for (int tile = row * view.views.tiles_x(); tile < (row + 1) * view.views.tiles_x(); ++tile) {
         const TilePixels<T> pixels(tile, view.views);
         const Entry* entries = view.entries + view.tile_begin[tile];
         const int64_t count = view.tile_begin[tile + 1] - view.tile_begin[tile];
+        gather_tile(view.splats, view.tangents, entries, count, splats);
         for (int v = 0; v < TileLanes<T>::VECTORS; ++v) {
             LaneTangent<T> s = {};
             s.transmittance = splat<T>(1);
             const int column = v % TileLanes<T>::COLUMNS;
             if (count && view.by_view) {
-                blend_lanes<T, true>(view.splats, view.tangents, entries, count, pixels.x[column], pixels.y[v],
-                                     pixels.inside[v], s);
+                blend_lanes<T, true>(splats, pixels.x[column], pixels.y[v], pixels.inside[v], s);
                 add_view_motion(view.camera, view.pivot, s);
             } else if (count) {
-                blend_lanes<T, false>(view.splats, view.tangents, entries, count, pixels.x[column], pixels.y[v],
-                                      pixels.inside[v], s);
+                blend_lanes<T, false>(splats, pixels.x[column], pixels.y[v], pixels.inside[v], s);
             }
             Simd<T> colors[4];
             load_target<T>(target, alpha, pixels, v, view.views.width, colors);
