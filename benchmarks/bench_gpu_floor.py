@@ -27,6 +27,7 @@ BYTES_PER_SECOND = 4.3e12
 LANE_OPERATIONS_PER_SECOND = 30e12  # a fused multiply-add counts once
 _LANES = 32
 _VIEWS = 4  # that the counts are the mean of
+_VIEWS_PER_STEP = 4  # that share one update of the parameters
 # Bytes of a splat, its parameters, its sums, an entry and a key; lane operations per pixel of a (splat, part) pair.
 _SPLAT, _RAW, _SUMS, _ENTRY, _KEY = 48, 56, 48, 4, 8
 _FORWARD_OPERATIONS, _BACKWARD_OPERATIONS = 22, 52
@@ -88,7 +89,7 @@ def floors(c: dict[str, float]) -> dict[str, dict[str, float]]:
             entries * _ENTRY + n * (_SPLAT + _SUMS) + pixels * 24,
             pairs * _LANES * _BACKWARD_OPERATIONS,
         ),
-        "update_splats_1": (n * (14 * 4 * 6 + _SPLAT + 2 * _SUMS + 24), n * 700),
+        "update_splats_1": (n * (14 * 4 * 6 / _VIEWS_PER_STEP + _SPLAT + 2 * _SUMS + 24), n * 500),
     }
     return {name: _floor(moved, operations) for name, (moved, operations) in kernels.items()}
 
