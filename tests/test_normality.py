@@ -1,0 +1,105 @@
+"""What is normal is learnt from good pairs; exposure and noise are no defects; what was learnt survives its file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.errors import UserError
+from PAD_utils.exposure import matched_exposure
+from PAD_utils.features import GradientFeatures
+from PAD_utils.normality import Normality, NormalityStatistics, squared_gradient
+
+
+def bricks(count: int, size: int = 96) -> Tensor:
+    """Pictures (n, 3, h, w) of random coloured patches on white."""
+    g = torch.Generator().manual_seed(1)
+    small = 0.15 + 0.7 * torch.rand(count, 3, size // 8, size // 8, generator=g)
+    pictures = F.interpolate(small, scale_factor=8, mode="nearest")
+    border = torch.ones_like(pictures)
+    border[..., 16:-16, 16:-16] = pictures[..., 16:-16, 16:-16]
+    return border
+
+
+def misaligned(pictures: Tensor, pixels: float = 0.3) -> Tensor:
+    """What a rendering looks like: off by a fraction of a pixel, and a little noisy."""
+    shifted = (1 - pixels) * pictures + pixels * pictures.roll(1, -1)
+    return (shifted + 0.004 * torch.randn(shifted.shape, generator=torch.Generator().manual_seed(2))).clamp(0, 1)
+
+
+def test_normality_recovers_the_law_of_the_residuals() -> None:
+    g = torch.Generator().manual_seed(0)
+    rendered = torch.randn(6, 2, 64, 64, generator=g).cumsum(-1) * torch.linspace(0, 1, 64)
+    variance = 0.04 + 0.5 * squared_gradient(rendered)
+    difference = variance.sqrt() * torch.randn(rendered.shape, generator=g)
+    statistics = NormalityStatistics()
+    shown = torch.ones(6, 64, 64, dtype=torch.bool)
+    statistics.add([difference], [rendered], [shown])
+    normality = statistics.finish()
+    ratio = difference.square() / normality.expected(0, rendered)
+    assert 0.5 < float(ratio.mean()) < 1.4  # the floor holds what little gradient flat places have
+    assert 0.3 < float(normality.edge[0].mean()) < 0.6
+
+
+def test_a_dent_counts_more_than_an_edge_that_is_off_by_a_fraction() -> None:
+    good = bricks(8)
+    renderings = misaligned(good)
+    config = ScoreConfig.fast()
+    normality = learn_normality(GradientFeatures(), good[:6], renderings[:6], config)
+    dented = good[6:].clone()
+    dented[:, :, 42:46, 42:46] += 0.12  # less than many edges around it
+    dented = dented.clamp(0, 1)
+    fresh = score_pairs(
+        GradientFeatures(), torch.cat((good[6:], dented)), renderings[6:].repeat(2, 1, 1, 1), config, normality
+    )
+    assert fresh.image_scores[2:].min() > 1.2 * fresh.image_scores[:2].max()
+    row, column = divmod(int(fresh.maps[2].argmax()), 96)
+    assert 38 <= row < 50 and 38 <= column < 50
+
+
+def test_another_exposure_is_undone_in_spite_of_a_defect() -> None:
+    renderings = bricks(3)
+    queries = (0.8 * renderings + 0.03).clamp(0, 1)
+    queries[:, :, 40:48, 40:48] = 0.0
+    matched = matched_exposure(renderings, queries)
+    elsewhere = torch.ones(96, 96, dtype=torch.bool)
+    elsewhere[40:48, 40:48] = False
+    assert float((matched - queries)[..., elsewhere].abs().max()) < 0.01
+
+
+def test_blank_and_saturated_pictures_are_left_alone() -> None:
+    white = torch.ones(1, 3, 32, 32)
+    torch.testing.assert_close(matched_exposure(white, white), white)
+    torch.testing.assert_close(matched_exposure(bricks(1, 32), white), bricks(1, 32))
+
+
+def test_scores_hardly_move_with_exposure() -> None:
+    good = bricks(2)
+    renderings = misaligned(good)
+    darker = 0.85 * good
+    config = ScoreConfig.fast()
+    plain = score_pairs(GradientFeatures(), good, renderings, config).image_scores
+    dark = score_pairs(GradientFeatures(), darker, renderings, config).image_scores
+    assert float((dark / plain - 1).abs().max()) < 0.15
+
+
+def test_normality_survives_its_file_and_another_file_is_named(tmp_path: Path) -> None:
+    normality = Normality([torch.tensor([1.0, 2.0])], [torch.tensor([0.5, 0.25])])
+    normality.save(tmp_path / "normality.json")
+    again = Normality.load(tmp_path / "normality.json")
+    torch.testing.assert_close(again.floor[0], normality.floor[0])
+    torch.testing.assert_close(again.edge[0], normality.edge[0])
+    (tmp_path / "other.json").write_text('{"floor": 1}')
+    with pytest.raises(UserError, match="other.json"):
+        Normality.load(tmp_path / "other.json")
+
+
+def test_other_features_and_no_views_are_refused() -> None:
+    normality = Normality([torch.ones(2)], [torch.ones(2)])
+    with pytest.raises(ValueError, match="other features"):
+        normality.expected(0, torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="no view"):
+        NormalityStatistics().finish()
