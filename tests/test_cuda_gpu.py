@@ -8,6 +8,7 @@ from diff_gaussian_rasterization import photometric_loss, rasterize
 
 from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState
 from gaussian_splatting.gaussians import Gaussians
+from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -163,3 +164,13 @@ def test_neighbour_distances_agree_with_the_cpu() -> None:
     points = torch.rand(3000, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(distCUDA2(points.cuda()).cpu(), distCUDA2(points), atol=1e-9, rtol=1e-4)
     assert math.isfinite(distCUDA2(points[:4].cuda()).sum().item())
+
+
+@pytest.mark.parametrize("robust, sh_degree, detail", [("l2", 0, 1.0), ("huber", 2, 0.4), ("tukey", 3, 1.0)])
+def test_pose_equations_agree_with_the_cpu(robust: str, sh_degree: int, detail: float) -> None:
+    case = make_case(robust, sh_degree, detail=detail)
+    cpu, gpu = (case.to(torch.device(device), torch.float32).run() for device in ("cpu", "cuda"))
+    for name in ("hessian", "gradient", "cost"):
+        value, truth = getattr(gpu, name).cpu(), getattr(cpu, name)
+        assert (value - truth).norm() <= 1e-3 * truth.norm(), name
+    assert (gpu.histogram.cpu() - cpu.histogram).abs().sum() <= 4  # residuals at a border between two bins
