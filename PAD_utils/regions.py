@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-_EXTENT = 0.5  # a region holds its surroundings down to this share of the threshold: a peak alone understates the area
+_EXTENT = 0.75  # a region holds its surroundings down to this share of the threshold: a peak alone is too small
 
 
 @dataclass(frozen=True)

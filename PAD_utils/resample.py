@@ -34,15 +34,17 @@ def pil_resized(levels: Float[Tensor, "*b h w"], height: int, width: int) -> Flo
     h, w = levels.shape[-2:]
     exact = levels.double()
     if w != width:
-        exact = (exact @ _fixed_point(antialiased_matrix(width, w)).to(exact).T).add(0.5).floor()
+        exact = (exact @ _fixed_point(width, w, levels.device).T).add(0.5).floor()
     if h != height:
-        exact = (_fixed_point(antialiased_matrix(height, h)).to(exact) @ exact).add(0.5).floor()
+        exact = (_fixed_point(height, h, levels.device) @ exact).add(0.5).floor()
     return exact.to(levels)
 
 
-def _fixed_point(matrix: Float[Tensor, "o i"]) -> Float[Tensor, "o i"]:
-    """Weights rounded to PIL's 22 fractional bits."""
-    return (matrix * 2**_PIL_PRECISION_BITS).round() / 2**_PIL_PRECISION_BITS
+@lru_cache(maxsize=64)
+def _fixed_point(out_size: int, in_size: int, device: torch.device) -> Float[Tensor, "o i"]:
+    """Weights rounded to PIL's 22 fractional bits, kept on the device."""
+    weights = (antialiased_matrix(out_size, in_size) * 2**_PIL_PRECISION_BITS).round() / 2**_PIL_PRECISION_BITS
+    return weights.to(device)
 
 
 @lru_cache(maxsize=64)
