@@ -158,5 +158,7 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS) sort_tiles(const int*
     if (*overflow != 0) return;
     const int start = starts[blockIdx.x], n = ends[blockIdx.x] - start;
     if (n == 0) return;
-    sort_by_buckets(keys + start, n, n <= SORT_KEYS ? local : scratch + start, buckets, entries + start);
+    // Two calls, so that the compiler knows which memory each works in.
+    if (n <= SORT_KEYS) sort_by_buckets(keys + start, n, local, buckets, entries + start);
+    else sort_by_buckets(keys + start, n, scratch + start, buckets, entries + start);
 }
