@@ -3,8 +3,8 @@
     python -m benchmarks.bench_pose DATA_PATH CLASS --model point_cloud.ply --name pose_dog_400 [--size 400] [--adam]
 
 The true poses are those that the class ships, else those in DATA_PATH/CLASS_test_poses.json. Retrieval is measured on
-the test pictures and, leaving the picture itself out, on the training pictures. Every picture is also localised on
-its own: `alone` is the time from a picture in memory to its pose.
+the test pictures and, leaving the picture itself out, on every tenth training picture. Every picture is also
+localised on its own: `alone` is the time from a picture in memory to its pose.
 """
 
 import argparse
@@ -50,8 +50,9 @@ def main() -> None:
     device = choose_device(arguments.device)
     data = load_class(arguments.data_path, arguments.classname, arguments.size)
     gallery, gaussians = data.gallery, load_ply(arguments.model).to(device)
-    cameras = [true_camera(arguments.data_path, data, sample) for sample in data.test]
-    queries = Queries(torch.stack([sample.image for sample in data.test]), cameras)
+    test = data.test[:: max(1, len(data.test) // (arguments.pictures or len(data.test)))]
+    cameras = [true_camera(arguments.data_path, data, sample) for sample in test]
+    queries = Queries(torch.stack([sample.image for sample in test]), cameras)
     start = time.perf_counter()
     bank = make_bank(gaussians, [view.camera for view in gallery])
     seconds_bank = time.perf_counter() - start
@@ -79,6 +80,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="PLY of the trained model")
     parser.add_argument("--name", required=True, help="of the JSON file in benchmarks/results")
     parser.add_argument("--size", type=int, help="resolution: 1, 2, 4, 8 a divisor, larger a width in pixels")
+    parser.add_argument("--pictures", type=int, help="at most so many test pictures, evenly taken; all if left out")
     parser.add_argument("--repeats", type=int, default=3, help="of the timing; the fastest counts")
     parser.add_argument("--adam", action="store_true", help="measure the paper's refinement too")
     parser.add_argument("--device", help="the first GPU, or the CPU, if left out")
@@ -108,15 +110,14 @@ def retrieval_figures(retriever: Retriever, queries: Queries) -> dict[str, Any]:
 
 
 def leave_one_out(bank: Retriever, gallery: list[View], angle: float, device: torch.device) -> dict[str, Any]:
-    """Training pictures as queries: of the bank, which holds none of them, and of all the other training pictures."""
-    images, true = torch.stack([view.image for view in gallery]), [view.camera for view in gallery]
+    """Every tenth training picture as a query: of the bank, which holds none of them, and of all the other ones."""
     left_out = range(0, len(gallery), 10)
+    images, true = torch.stack([gallery[i].image for i in left_out]), [gallery[i].camera for i in left_out]
     found = []
-    for i in left_out:
+    for i, image in zip(left_out, images, strict=True):
         retriever = gallery_retriever([*gallery[:i], *gallery[i + 1 :]], angle, device)
-        found += retriever.hypotheses(images[i : i + 1], HYPOTHESES)
-    nearest = recalls(found, [true[i] for i in left_out])
-    return {"bank": recalls(bank.hypotheses(images, HYPOTHESES), true), "nearest, every tenth": nearest}
+        found += retriever.hypotheses(image[None], HYPOTHESES)
+    return {"bank": recalls(bank.hypotheses(images, HYPOTHESES), true), "nearest": recalls(found, true)}
 
 
 def refine_figures(

@@ -32,7 +32,7 @@ _JUDGED_PX, _JUDGED_SCALE = 200, 0.05  # size and residual scale at which the fi
 _LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
 # Least scale of the residuals. Most pixels are flat and fit well from the start, so their median alone would take the
 # edges, which hold the pose, for outliers.
-_LEAST_SCALE = {"huber": 0.1, "tukey": 0.05}
+_LEAST_SCALE = {"huber": 0.1, "tukey": 0.03}
 _SATURATED = 254.5 / 255
 _FULL = 0  # key of the model as it is
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
