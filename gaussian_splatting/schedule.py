@@ -97,6 +97,8 @@ class TrainConfig:
             densify_every=max(1, iterations // 30),
             opacity_reset_every=0,
             budget=38.0,
+            start_share=0.25,
+            sh_rest_share=0.1,
         )
 
     def as_dict(self) -> dict[str, Any]:
