@@ -1,5 +1,5 @@
 // Runs CUDA kernels on the host, one block at a time, every thread a fibre (ucontext), so that tests hold the GPU's
-// sources to the reference on machines without a GPU. Force-included before each .cu file. It finds wrong indices, wrong
+// sources to the reference on machines without a GPU. Force-included before each .cu file. It finds wrong indices and
 // arithmetic and barriers that not all threads reach; it does not find races between warps or blocks.
 #pragma once
 

@@ -119,8 +119,8 @@ GS_FN void scan_buckets(int* buckets) {
     __syncthreads();
 }
 
-// Sorts a list: into buckets by depth, in `local`, then each key by its rank within its bucket. Buckets hold a few keys,
-// and even one that holds all keys is ranked by all threads.
+// Sorts a list: into buckets by depth, in `local`, then each key by its rank within its bucket. Buckets hold a few
+// keys, and even one that holds all keys is ranked by all threads.
 GS_FN void sort_by_buckets(const u64* keys, int n, u64* local, int* buckets, u32* entries) {
     for (int b = threadIdx.x; b < BUCKETS; b += SORT_THREADS) buckets[b] = 0;
     u32 low, high;

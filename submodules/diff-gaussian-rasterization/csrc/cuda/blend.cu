@@ -31,7 +31,8 @@ struct alignas(16) Waiting {
 
 GS_FN Waiting waiting_of(const Splat& s) {
     const float half = float(-0.5 * LOG2_E);
-    return {s.x, s.y, half * s.a, -float(LOG2_E) * s.b, half * s.c, log2f(s.opacity), s.depth, 0, s.red, s.green, s.blue, 0};
+    const float a = half * s.a, b = -float(LOG2_E) * s.b, c = half * s.c;
+    return {s.x, s.y, a, b, c, log2f(s.opacity), s.depth, 0, s.red, s.green, s.blue, 0};
 }
 
 // 0 where the splat is skipped. Rounding must not lift the power above 0.
@@ -250,16 +251,17 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP, BACKWARD_BLOCKS)
     BackwardPixel pixel = {float(at.x) + 0.5f, float(at.y) + 0.5f, 1, 0, {0, 0, 0, 0}, !at.inside};
     if (at.inside) {
         const size_t plane = size_t(width) * height, offset = size_t(at.y) * width + at.x;
+        const size_t place = plane * slot + offset;
         const float* g = v_image + 3 * plane * slot + offset;
         const float* color = image + 3 * plane * slot + offset;
-        pixel.gradient = {g[0], g[plane], g[2 * plane], v_depth == nullptr ? 0.0f : v_depth[plane * slot + offset]};
+        pixel.gradient = {g[0], g[plane], g[2 * plane], v_depth == nullptr ? 0.0f : v_depth[place]};
         pixel.behind = g[0] * color[0] + g[plane] * color[plane] + g[2 * plane] * color[2 * plane];
-        if (v_depth != nullptr) pixel.behind += pixel.gradient.w * depth[plane * slot + offset];
-        if (v_remaining != nullptr) pixel.behind += v_remaining[plane * slot + offset] * remaining[plane * slot + offset];
+        if (v_depth != nullptr) pixel.behind += pixel.gradient.w * depth[place];
+        if (v_remaining != nullptr) pixel.behind += v_remaining[place] * remaining[place];
     }
     const Walker walker = {entries, start, end, at.part, at.lane, stage.ring, 0, 0};
-    if (v_depth == nullptr)
-        blend_backward_part<false>(stage, at, pixel, walker, splats + size_t(slot) * stride, sums + size_t(slot) * stride);
-    else
-        blend_backward_part<true>(stage, at, pixel, walker, splats + size_t(slot) * stride, sums + size_t(slot) * stride);
+    const Splat* slot_splats = splats + size_t(slot) * stride;
+    SplatSums* slot_sums = sums + size_t(slot) * stride;
+    if (v_depth == nullptr) blend_backward_part<false>(stage, at, pixel, walker, slot_splats, slot_sums);
+    else blend_backward_part<true>(stage, at, pixel, walker, slot_splats, slot_sums);
 }

@@ -1,5 +1,5 @@
 // options: --use_fast_math
-// The loss of 3DGS and its gradient in one pass: (1 - w) |x - y| + w (1 - SSIM), every 32x32 px of a channel by a block.
+// The loss of 3DGS and its gradient in one pass: (1 - w) |x - y| + w (1 - SSIM). A block takes 32x32 px of a channel.
 // SSIM needs local means of x, y, x^2 + y^2 and xy (only the sum of the variances enters); its gradient needs the local
 // means of the derivatives by three of them. Both are separable and stay in shared memory.
 #include "common/constants.h"
@@ -103,8 +103,8 @@ GS_FN void filter_pictures_across(const float* x, const float* y, const float* w
     }
 }
 
-// Means along columns, SSIM and its derivatives into slopes[3][MID][MID_ROW]; returns this thread's part of sum(1 - SSIM)
-// over the block's own pixels.
+// Means along columns, SSIM and its derivatives into slopes[3][MID][MID_ROW]; returns this thread's part of
+// sum(1 - SSIM) over the block's own pixels.
 GS_FN float filter_pictures_down(const Channel& c, const float* across, const float* window, int left, int top,
                                  float* slopes) {
     float loss = 0;
@@ -168,8 +168,8 @@ GS_FN float write_gradient(const Channel& c, const float* across, const float* w
     return loss;
 }
 
-// Whether picture and target show nothing but background around this block: then loss and gradient are zero. The picture
-// does where the tiles around have empty lists, the target where its flag `blank` says so. Called by all threads.
+// Whether picture and target show nothing but background around this block: then loss and gradient are zero. The
+// picture does where the tiles around have empty lists, the target where `blank` says so. Called by all threads.
 GS_FN bool nothing_here(const int* starts, const int* ends, const unsigned char* blank, int block_x, int block_y,
                         int tiles_x, int tiles_y) {
     __shared__ int something;
@@ -189,7 +189,7 @@ GS_FN bool nothing_here(const int* starts, const int* ends, const unsigned char*
 
 using namespace gs;
 
-// image, v_image: (slots, 3, height, width). Targets: bytes (views, height, width, 3) or floats (views, 3, height, width).
+// image, v_image (slots, 3, height, width); target: bytes (views, height, width, 3) or floats (views, 3, height, width).
 // window: TAPS weights. blank: (views, blocks) or null. Adds l1_scale sum|x - y| + ssim_scale sum(1 - SSIM) to *loss.
 extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
     photometric_gradient(int width, int height, const float* image, const unsigned char* bytes, const float* floats,
@@ -203,8 +203,10 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
     const int block_x = blockIdx.x % blocks_x, block_y = blockIdx.x / blocks_x;
     const int channel = blockIdx.y, slot = blockIdx.z, left = block_x * SIDE, top = block_y * SIDE;
     const int view = view_of(order, step, gridDim.z, slot);
-    if (blank != nullptr && nothing_here(starts + slot * tiles_x * tiles_y, ends + slot * tiles_x * tiles_y,
-                                         blank + size_t(view) * gridDim.x + blockIdx.x, block_x, block_y, tiles_x, tiles_y))
+    const int first_tile = slot * tiles_x * tiles_y;
+    const size_t block = size_t(view) * gridDim.x + blockIdx.x;
+    if (blank != nullptr &&
+        nothing_here(starts + first_tile, ends + first_tile, blank + block, block_x, block_y, tiles_x, tiles_y))
         return;
 
     const size_t plane = size_t(width) * height;

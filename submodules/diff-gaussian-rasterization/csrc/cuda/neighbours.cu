@@ -24,7 +24,8 @@ struct Nearest {
 
 using namespace gs;
 
-extern "C" __global__ void __launch_bounds__(NEAR_THREADS) mean_neighbour_distance(int n, const float* points, float* out) {
+extern "C" __global__ void __launch_bounds__(NEAR_THREADS)
+    mean_neighbour_distance(int n, const float* points, float* out) {
     __shared__ Vec3<float> others[NEAR_THREADS];
     const int i = blockIdx.x * NEAR_THREADS + threadIdx.x;
     const Vec3<float> own = i < n ? load3(points + 3 * i) : Vec3<float>{0, 0, 0};
@@ -42,6 +43,8 @@ extern "C" __global__ void __launch_bounds__(NEAR_THREADS) mean_neighbour_distan
     }
     if (i >= n) return;
     const int found = min_of(n - 1, 3);
-    const float sum = (found > 0 ? nearest.first : 0) + (found > 1 ? nearest.second : 0) + (found > 2 ? nearest.third : 0);
+    float sum = found > 0 ? nearest.first : 0;
+    if (found > 1) sum += nearest.second;
+    if (found > 2) sum += nearest.third;
     out[i] = found > 0 ? sum / float(found) : 0.0f;
 }

@@ -1,6 +1,6 @@
 // options: --use_fast_math
-// Normal equations of camera poses: J^T W J, J^T W r and the robust cost of many poses, each against its own picture. The
-// mathematics is in common/pose.h; a warp blends 8x4 px with their derivatives by the twist, then adds up over its pixels.
+// Normal equations of camera poses: J^T W J, J^T W r and the robust cost of many poses, each against its own picture.
+// The mathematics is in common/pose.h; a warp blends 8x4 px with their derivatives by the twist, then adds them up.
 #include "common/pose.h"
 #include "part_walk.h"
 
@@ -57,7 +57,8 @@ GS_FN MovingSplat moving(const PoseCloud& cloud, const Splat& s, u32 i) {
 
 // Blends one splat and its derivatives; `color_view` sums weight * dcolour/dview.
 template <bool VIEW>
-GS_FN void blend_moving(const MovingSplat& m, float x, float y, bool& done, PixelTangent<float>& p, Mat3<float>& color_view) {
+GS_FN void blend_moving(const MovingSplat& m, float x, float y, bool& done, PixelTangent<float>& p,
+                        Mat3<float>& color_view) {
     const Splat& s = m.splat;
     const float dx = x - s.x, dy = y - s.y;
     const float power = power_of(s.a, s.b, s.c, dx, dy);
@@ -188,15 +189,15 @@ GS_FN void add_terms(const PoseTerms& terms, bool any, double* sums) {
 
 using namespace gs;
 
-// For each of the B poses (grid.y): sums (B, 45) and histogram (B, 128), both added to. targets (Q, height, width, 3) and
-// target_alphas (Q, height, width) or null are bytes; pose b is compared with picture target_index[b].
+// For each of the B poses (grid.y): sums (B, 45) and histogram (B, 128), both added to. targets (Q, height, width, 3)
+// and target_alphas (Q, height, width) or null are bytes; pose b is compared with picture target_index[b].
 extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
-    pose_sums(int tiles_x, int tiles, int n, int coefficients, int width, int height, const int* starts, const int* ends,
-              const u32* entries, const Splat* splats, const float* means, const float* scales, const float* quats,
-              const float* colors, const float* cam_from_world, const float* intrinsics, const float* center, int robust,
-              const float* scale, const float* gain, const float* offset, const float* background, float alpha_weight, float detail,
-              const long long* target_index, const unsigned char* targets, const unsigned char* target_alphas,
-              double* sums, int* histogram) {
+    pose_sums(int tiles_x, int tiles, int n, int coefficients, int width, int height, const int* starts,
+              const int* ends, const u32* entries, const Splat* splats, const float* means, const float* scales,
+              const float* quats, const float* colors, const float* cam_from_world, const float* intrinsics,
+              const float* center, int robust, const float* scale, const float* gain, const float* offset,
+              const float* background, float alpha_weight, float detail, const long long* target_index,
+              const unsigned char* targets, const unsigned char* target_alphas, double* sums, int* histogram) {
     __shared__ PoseStage stages[BLEND_WARPS];
     const Place at = place_of_thread(tiles_x, width, height);
     const int b = blockIdx.y;
@@ -210,8 +211,9 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     const PixelTangent<float> p = coefficients > 1 ? blend_pixel<true>(stage, cloud, at, walker, own_splats)
                                                    : blend_pixel<false>(stage, cloud, at, walker, own_splats);
 
-    const PoseFit<float> fit = {Robust(robust), scale[b], gain[b], offset[b],
-                                {background[3 * b], background[3 * b + 1], background[3 * b + 2]}, alpha_weight, detail};
+    const float* behind = background + 3 * b;
+    const PoseFit<float> fit = {Robust(robust), scale[b],     gain[b], offset[b], {behind[0], behind[1], behind[2]},
+                                alpha_weight,   detail};
     PoseTerms terms = {};
     if (at.inside) {
         const size_t pixel = (size_t(target_index[b]) * height + at.y) * width + at.x;

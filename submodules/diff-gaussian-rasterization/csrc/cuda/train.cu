@@ -111,7 +111,8 @@ GS_FN void update_shape(Parameters p, Parameters m, Parameters v, int i, const R
     adam<3>(p.means + 3 * i, m.means + 3 * i, v.means + 3 * i, mean, rates.means, rates);
     adam<3>(p.log_scales + 3 * i, m.log_scales + 3 * i, v.log_scales + 3 * i, log_scale, rates.log_scales, rates);
     adam<4>(p.quats + 4 * i, m.quats + 4 * i, v.quats + 4 * i, quat, rates.quats, rates);
-    adam<1>(p.opacity_logits + i, m.opacity_logits + i, v.opacity_logits + i, &g.opacity_logit, rates.opacity_logits, rates);
+    adam<1>(p.opacity_logits + i, m.opacity_logits + i, v.opacity_logits + i, &g.opacity_logit, rates.opacity_logits,
+            rates);
 }
 
 // The last block to finish moves on to the next step.
@@ -144,7 +145,8 @@ GS_FN void update(int live, StepShape shape, Parameters p, Parameters m, Paramet
     for (int j = threadIdx.x; j < count; j += UPDATE_THREADS) {
         const int k = j % FLOATS;
         const size_t at = size_t(first) * FLOATS + j;
-        adam<1>(p.sh + at, m.sh + at, v.sh + at, &v_colors[j / FLOATS * ROW + k], k < 3 ? rates.sh : rates.sh_rest, rates);
+        const float rate = k < 3 ? rates.sh : rates.sh_rest;
+        adam<1>(p.sh + at, m.sh + at, v.sh + at, &v_colors[j / FLOATS * ROW + k], rate, rates);
     }
 }
 
@@ -154,7 +156,7 @@ using namespace gs;
 
 // One kernel per number of coefficients. Does nothing once a list did not fit, so that no step is half done.
 #define UPDATE_SPLATS(K)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, K == 1 ? 5 : 3) update_splats_##K(                                   \
+    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, K == 1 ? 5 : 3) update_splats_##K(                   \
         const int* live, int slots, int stride, int width, int height, float* means, float* log_scales, float* quats, \
         float* opacity_logits, float* sh, float* m_means, float* m_log_scales, float* m_quats,                        \
         float* m_opacity_logits, float* m_sh, float* v_means, float* v_log_scales, float* v_quats,                    \
