@@ -153,6 +153,14 @@ def test_wrong_input_is_named(name: str, value: object, words: str):
         draw(scene._replace(**{name: value}))
 
 
+def test_second_derivatives_are_refused():
+    scene = random_scene(5, 8, 8)
+    means = scene.means.clone().requires_grad_()
+    (first,) = torch.autograd.grad(draw(scene._replace(means=means)).image.square().sum(), means, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
 def test_strided_input_is_taken_as_it_is():
     scene = random_scene(50, 20, 20)
     strided = scene._replace(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from diff_gaussian_rasterization import cpu
 from diff_gaussian_rasterization.scene import Scene
@@ -93,6 +94,7 @@ class _Rasterize(torch.autograd.Function):
         return image, alpha, depth, radii, *state
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: Any, v_image: Tensor | None, v_alpha: Tensor | None, v_depth: Tensor | None, *_: object
     ) -> tuple[Tensor | None, ...]:
@@ -137,6 +139,7 @@ class _PhotometricLoss(torch.autograd.Function):
         return loss, v_image
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, v_loss: Tensor, _: object) -> tuple[Tensor, None, None, None]:
         (v_image,) = ctx.saved_tensors
         return v_loss * v_image, None, None, None
