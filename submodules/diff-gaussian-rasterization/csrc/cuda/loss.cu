@@ -189,7 +189,7 @@ GS_FN bool nothing_here(const int* starts, const int* ends, const unsigned char*
 
 using namespace gs;
 
-// image, v_image (slots, 3, height, width); target: bytes (views, height, width, 3) or floats (views, 3, height, width).
+// image, v_image (slots, 3, height, width); target bytes (views, height, width, 3) or floats (views, 3, height, width).
 // window: TAPS weights. blank: (views, blocks) or null. Adds l1_scale sum|x - y| + ssim_scale sum(1 - SSIM) to *loss.
 extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
     photometric_gradient(int width, int height, const float* image, const unsigned char* bytes, const float* floats,
