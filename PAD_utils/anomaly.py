@@ -37,7 +37,7 @@ class ScoreConfig:
     @staticmethod
     def fast() -> "ScoreConfig":
         """The default: finer pictures, residuals against what is normal there, indifferent to exposure."""
-        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=2.0)
+        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=3.0)
 
 
 @dataclass(frozen=True)
