@@ -27,7 +27,15 @@ DATA = {f"{NAME}.csrc.{part}": f"csrc/{part}" for part in ("common", "cuda")}
 def extensions() -> list[Extension]:
     """One extension per instruction set that this kind of machine may have."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    flags = ["-std=c++17", "-O2", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+    flags = [
+        "-std=c++17",
+        "-O2",
+        "-fvisibility=hidden",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-ffp-contract=fast",
+        "-Wno-psabi",
+    ]
     openmp = [] if platform.system() == "Darwin" else ["-fopenmp"]
     return [
         Extension(
