@@ -87,7 +87,7 @@ class GaussNewtonRefiner:
     levels: tuple[Level, ...] = LEVELS
     brightness: bool = True
     shortest_step: float = 5e-5
-    most_unexplained: float = 0.35
+    most_unexplained: float = 0.3
     polish: int = 6
     fitted_side: int | None = None
     name: str = "gauss-newton"
