@@ -53,7 +53,7 @@ def test_colours_that_depend_on_the_view(sh_degree: int) -> None:
 def test_an_anomaly_over_a_fifth_of_the_object_does_not_pull(model: Gaussians) -> None:
     true = camera_at((1, 0.3, 0.4), SIZE, SIZE)
     toward = true.center / true.center.norm()
-    stained = (model.means - 0.4 * toward.float()).norm(dim=1) < 0.45
+    stained = (model.means - 0.4 * toward.float()).norm(dim=1) < 0.37
     missing = (model.means - torch.tensor([0.5, 0.1, 0.35])).norm(dim=1) < 0.2
     sh = model.sh.clone()
     sh[stained] = torch.tensor([0.45, -0.45, -0.45]) / SH_C0
