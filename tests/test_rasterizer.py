@@ -93,6 +93,15 @@ def test_one_batch_equals_one_call_per_view():
         assert all(torch.equal(a[view], b[0]) for a, b in zip(together, alone, strict=True))
 
 
+def test_no_views_are_an_empty_batch():
+    scene = random_scene(5, 8, 6)
+    none = slice(0, 0)
+    cameras = {name: getattr(scene, name)[none] for name in ("cam_from_world", "intrinsics", "screen_offsets")}
+    out, gradients = values_and_gradients(rasterize, scene._replace(**cameras))
+    assert out.image.shape == (0, 3, 6, 8) and out.radii.shape == (0, 5)
+    assert not any(gradient.any() for gradient in gradients.values())
+
+
 def test_nothing_to_see_is_background_with_zero_gradients():
     scene = random_scene(5, 12, 9, views=1)
     behind = scene._replace(means=scene.means * 0.01, cam_from_world=torch.eye(4, dtype=torch.float64)[None])
@@ -184,6 +193,20 @@ def test_torch_accepts_the_operations(offsets: bool):
         plain = tuple(value.detach() if isinstance(value, torch.Tensor) else value for value in leaves)
         args = (*plain, state, torch.ones_like(image), None, torch.ones_like(depth))
         torch.library.opcheck(kernels.rasterize_backward.default, args, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_torch_compile_traces_through():
+    scene = random_scene(5, 8, 8, dtype=torch.float32)
+
+    def loss(means: torch.Tensor) -> torch.Tensor:
+        return draw(scene._replace(means=means)).image.square().sum()
+
+    traced = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    gradients = []
+    for function in (loss, traced):
+        means = scene.means.clone().requires_grad_()
+        gradients += torch.autograd.grad(function(means), means)
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("instructions", ["baseline", "v3", "v4"])

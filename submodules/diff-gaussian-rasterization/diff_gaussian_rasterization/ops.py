@@ -26,7 +26,7 @@ def _warn_of_reference() -> None:
 
 
 def _must_use_reference(tensor: Tensor) -> bool:
-    if tensor.is_cuda or cpu_library() is not None:
+    if tensor.is_cuda or torch.compiler.is_compiling() or cpu_library() is not None:
         return False
     _warn_of_reference()
     return True
