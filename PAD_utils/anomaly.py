@@ -14,7 +14,7 @@ from PAD_utils.features import FeaturePyramid, imagenet_normalised
 from PAD_utils.normality import Normality, NormalityStatistics, shown_object, typical_expected
 
 _PAIRS_PER_BATCH = {"cpu": 2, "cuda": 32}  # small enough for the caches and for memory at 800 px
-_COLOR_WEIGHT = 0.25  # of the pixels' own colours beside one level of features: noise hits them hardest
+_COLOR_WEIGHT = 0.5  # of the pixels' own colours beside one level of features: noise hits them hardest
 _LEAST_TYPICAL = 0.3  # a query cleaner than the good views is not stretched further than this
 
 
@@ -37,7 +37,7 @@ class ScoreConfig:
     @staticmethod
     def fast() -> "ScoreConfig":
         """The default: finer pictures, residuals against what is normal there, indifferent to exposure."""
-        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=3.0)
+        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=1.5)
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,14 @@ def _score_batch(
 
 
 def _surprise(difference: Tensor, expected: Tensor, shown: Tensor) -> Float[Tensor, "b h w"]:
-    """log(1 + how many times a squared residual exceeds what is expected), of one level.
+    """By what factor a residual exceeds what is expected, of one level.
 
-    The logarithm lets every level have a say: a single huge ratio in one level is weaker evidence than moderate ratios
+    The factor is that of the residual, not of its square, so that every level has a say: a single huge ratio in one level is weaker evidence than moderate ratios
     in all of them. What is expected grows with the median over the object, for noise and light touch all of a picture.
     """
     ratio = (difference.square() / expected).mean(1)
     typical = ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
-    return torch.log1p(ratio / typical.clamp_min(_LEAST_TYPICAL)[:, None, None])
+    return (ratio / typical.clamp_min(_LEAST_TYPICAL)[:, None, None]).sqrt()
 
 
 def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float) -> Float[Tensor, "b a c"]:
