@@ -132,8 +132,9 @@ def _score_batch(
 def _surprise(difference: Tensor, expected: Tensor, shown: Tensor) -> Float[Tensor, "b h w"]:
     """By what factor a residual exceeds what is expected, of one level.
 
-    The factor is that of the residual, not of its square, so that every level has a say: a single huge ratio in one level is weaker evidence than moderate ratios
-    in all of them. What is expected grows with the median over the object, for noise and light touch all of a picture.
+    The factor is that of the residual, not of its square, so that every level has a say: a single huge ratio in one
+    level is weaker evidence than moderate ratios in all of them. What is expected grows with the median over the
+    object, for noise and light touch all of a picture.
     """
     ratio = (difference.square() / expected).mean(1)
     typical = ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
