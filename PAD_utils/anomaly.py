@@ -14,7 +14,6 @@ from PAD_utils.features import FeaturePyramid, imagenet_normalised
 from PAD_utils.normality import Normality, NormalityStatistics, shown_object, typical_expected
 
 _PAIRS_PER_BATCH = {"cpu": 2, "cuda": 32}  # small enough for the caches and for memory at 800 px
-_COLOR_WEIGHT = 0.5  # of the pixels' own colours beside one level of features: noise hits them hardest
 _LEAST_TYPICAL = 0.3  # a query cleaner than the good views is not stretched further than this
 
 
@@ -37,7 +36,7 @@ class ScoreConfig:
     @staticmethod
     def fast() -> "ScoreConfig":
         """The default: finer pictures, residuals against what is normal there, indifferent to exposure."""
-        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=1.5)
+        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=1.2)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _score_batch(
             energy = difference.square().sum(1)
         else:
             expected = normality.expected(i, rendered) if normality else typical_expected(rendered, shown)
-            energy = (_COLOR_WEIGHT if i == 0 else 1.0) * _surprise(difference, expected, shown)
+            energy = _surprise(difference, expected, shown)
         total += _resampled(energy, levels.size, config.sigma)
     return Scores(_resampled(total, (height, width), 0.0), total.flatten(1).amax(1))
 
