@@ -64,7 +64,30 @@ def jobs() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
-TABLES: dict[str, Callable[[], str]] = {"jobs": jobs}
+def training_on_gpu() -> str:
+    """From PNG files to the saved PLY, on every scene that benchmarks/bench_gpu.py was run on."""
+    rows = []
+    for path in sorted(RESULTS.glob("gpu_*.json")):
+        content = json.loads(path.read_text())
+        figures = content["figures"]
+        if "seconds_png_to_ply" not in figures:
+            continue
+        rows.append(
+            [
+                f"{figures['class']}, {figures['width']} px, SH {figures['sh_degree']}, {figures['preset']}",
+                content["machine"]["device"],
+                f"{figures['iterations']} x {figures['views_per_step']}",
+                f"{figures['seconds_png_to_ply']:.1f} s",
+                f"{figures['psnr_unseen']:.2f} dB",
+                f"{figures['gaussians']:,}",
+                f"{figures['frames_per_second']:,.0f}",
+            ]
+        )
+    header = ["scene", "device", "steps x views", "PNG to PLY", "unseen views", "Gaussians", "frames/s"]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+TABLES: dict[str, Callable[[], str]] = {"jobs": jobs, "training_on_gpu": training_on_gpu}
 
 
 def filled(text: str) -> str:
