@@ -7,6 +7,7 @@ from torch import Tensor
 from gaussian_splatting.gaussians import Gaussians
 
 _MOST_OPAQUE = 0.99
+_EIGH_AT_ONCE = 1 << 15  # cuSOLVER fails on batches of 65,536 and more
 _THINNEST = 1e-2  # of the widest axis: flat clouds of points would give a covariance that cannot be divided by
 
 
@@ -61,7 +62,8 @@ def _rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
 
 def _axes(covariance: Float[Tensor, "m 3 3"]) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 4"]]:
     """Standard deviations and wxyz quaternions of covariances."""
-    variance, axes = torch.linalg.eigh(covariance)
+    parts = [torch.linalg.eigh(part) for part in covariance.split(_EIGH_AT_ONCE)]
+    variance, axes = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     variance = torch.maximum(variance, _THINNEST**2 * variance[:, 2:]).clamp_min(1e-12)
     axes = axes * torch.linalg.det(axes).sign()[:, None, None]  # right-handed
     return variance.sqrt(), _quaternions(axes)
