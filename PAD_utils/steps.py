@@ -70,13 +70,13 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
         return Model(_load_model(job, path), path, fingerprint(path.stat().st_mtime_ns), *_known_facts(job))
     mark = fingerprint(training.as_dict(), config.seed, _describe(gallery))
     facts = job.ledger.find("train", mark)
+    checkpoint = job.folder / "checkpoint.pt"
     if facts is None or not path.exists():
-        checkpoint = job.folder / "checkpoint.pt"
         result = train_gaussians(gallery, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
         save_ply(path, result.gaussians)
         facts = {"psnr": result.psnr, "seconds": result.seconds}
         job.ledger.record("train", mark, facts)
-        checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"])
 
 
@@ -101,7 +101,8 @@ def localise(job: Job, model: Model, gallery: list[View], samples: list[Sample])
     """Step 4: where every sample was photographed from. What is done is kept if the run is interrupted."""
     config = job.config
     setting = (config.retrieval, config.refiner, config.k, config.hypotheses, config.camera_angle_x)
-    mark = fingerprint(model.fingerprint, setting, fingerprint_pictures(s.image for s in samples))
+    pictures = [s.key for s in samples], fingerprint_pictures(s.image for s in samples)
+    mark = fingerprint(model.fingerprint, setting, pictures)
     angle = config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
     file = PoseFile(job.folder, mark, {s.key: query_camera(*_size(s), angle) for s in samples})
     todo = [sample for sample in samples if sample.key not in file.estimates]

@@ -2,9 +2,10 @@
 
 import csv
 import json
-import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,27 +23,18 @@ def run(data_path: Path, *more: str) -> Path:
     return data_path / "results_splatpose_0" / "00Fake"
 
 
-def numbers(content: object) -> list[float]:
-    """Every number in JSON-like content, in order."""
-    if isinstance(content, dict):
-        return [x for key in sorted(content) if key != "seconds" for x in numbers(content[key])]
-    if isinstance(content, list):
-        return [x for entry in content for x in numbers(entry)]
-    return [float(content)] if isinstance(content, (int, float)) else []
-
-
-def assert_same_results(a: Path, b: Path) -> None:
-    """The same model bit for bit, the same decisions, and poses, scores and metrics to single precision: a resumed run
-    was seen to differ from an undisturbed one by 7e-8 in a pose (docs/decisions.md)."""
-    for model in a.rglob("*.ply"):
-        assert model.read_bytes() == (b / model.relative_to(a)).read_bytes()
-    for name in ("poses.json", "metrics.json"):
-        first, second = (numbers(json.loads((folder / name).read_text())) for folder in (a, b))
-        assert first == pytest.approx(second, rel=1e-4, abs=1e-5)
-    tables = [list(csv.DictReader((folder / "images.csv").open())) for folder in (a, b)]
-    for row, other in zip(*tables, strict=True):
-        assert (row["defect"], row["name"], row["decision"]) == (other["defect"], other["name"], other["decision"])
-        assert float(row["score"]) == pytest.approx(float(other["score"]), rel=1e-4)
+def results(folder: Path) -> dict[str, object]:
+    """All that a run leaves behind and that must not depend on how often it was interrupted, by file: times aside."""
+    content: dict[str, object] = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in (*folder.glob("point_cloud/*/*"), *folder.glob("anomaly_maps/*/*"), folder / "regions.json")
+    }
+    content["poses.json"] = (folder / "poses.json").read_bytes()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = list(csv.DictReader((folder / "images.csv").open()))
+    for timed in (metrics, *rows):
+        del timed["seconds"]
+    return {**content, "metrics.json": metrics, "images.csv": rows}
 
 
 def test_files_of_the_contract(fake_mad: Path) -> None:
@@ -67,24 +59,20 @@ def test_files_of_the_contract(fake_mad: Path) -> None:
 
 
 def test_killed_run_goes_on_to_the_same_result(fake_mad: Path) -> None:
-    """kill -9 again and again, each time later, until the job survives; then compare with an undisturbed run."""
-    data, undisturbed = fake_mad, fake_mad.parent / "undisturbed"
-    shutil.copytree(data, undisturbed)
+    """kill -9 as soon as the run has trained, saved the model, localised, and begun to write maps; then to the end."""
     # Both in processes of their own: the number of threads, which other tests change, decides the last bits of sums.
-    job = [sys.executable, "train_and_render.py", *QUICK, "--refiner", "adam", "-data_path"]
+    job = [sys.executable, "train_and_render.py", *QUICK, "--refiner", "adam", "-data_path", str(fake_mad), "--output"]
+    undisturbed, killed = fake_mad / "undisturbed", fake_mad / "killed"
     subprocess.run([*job, str(undisturbed)], cwd=ROOT, check=True, capture_output=True)
-    expected = undisturbed / "results_splatpose_0" / "00Fake"
-    command, seconds = [*job, str(data)], 3.0
-    while True:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            assert process.wait(seconds) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            seconds += 1.5
-    assert_same_results(expected, data / "results_splatpose_0" / "00Fake")
+    for awaited in ("checkpoint.pt", "state.json", "poses.partial.json", "anomaly_maps"):
+        process = subprocess.Popen([*job, str(killed)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (killed / awaited).exists():
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert not (killed / "metrics.json").exists()
+    subprocess.run([*job, str(killed)], cwd=ROOT, check=True, capture_output=True)
+    assert results(killed) == results(undisturbed)
 
 
 def test_trained_model_is_used_without_training(fake_mad: Path) -> None:
