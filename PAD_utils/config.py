@@ -41,7 +41,9 @@ class RunConfig:
         choices=(0, 1),
     )
     gauss_iters: int | None = _option(None, "-gauss_iters --gauss_iters", "training iterations", type=int)
-    sh_degree: int = _option(0, "--sh_degree", "degree of the spherical harmonics", type=int, choices=(0, 1, 2, 3))
+    sh_degree: int | None = _option(
+        None, "--sh_degree", "degree of the spherical harmonics", type=int, choices=(0, 1, 2, 3)
+    )
     resolution: int | None = _option(
         None, "--resolution", "1, 2, 4 or 8 divides the picture size, a larger number is a width in pixels", type=int
     )

@@ -66,7 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="of the JSON file in benchmarks/results")
     parser.add_argument("--preset", choices=("fast", "paper"), default="fast")
     parser.add_argument("--iterations", type=int, help="the preset's own if left out")
-    parser.add_argument("--sh_degree", type=int, default=0)
+    parser.add_argument("--sh_degree", type=int, help="the preset's own if left out")
     parser.add_argument("--views_per_step", type=int, help="the preset's own if left out")
     parser.add_argument("--budget", type=float, help="of Gaussians, as in TrainConfig; the preset's own if left out")
     parser.add_argument("--prune_opacity", type=float, help="as in TrainConfig; the preset's own if left out")

@@ -39,7 +39,7 @@ def main() -> None:
         "training_views": len(views),
         "unseen_views": len(unseen),
         "preset": arguments.preset,
-        "sh_degree": arguments.sh_degree,
+        "sh_degree": config.sh_degree,
         "iterations": config.iterations,
         "seconds_reading": reading,
         "seconds_training": result.seconds,
@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="resolution: 1, 2, 4, 8 a divisor, larger a width in pixels")
     parser.add_argument("--preset", choices=("fast", "paper"), default="fast")
     parser.add_argument("--iterations", type=int, help="the preset's own if left out")
-    parser.add_argument("--sh_degree", type=int, default=0)
+    parser.add_argument("--sh_degree", type=int, help="the preset's own if left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="the first GPU, or the CPU, if left out")
     return parser.parse_args()

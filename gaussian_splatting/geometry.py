@@ -45,8 +45,7 @@ def se3_exp(twist: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
 def rigid(rotation: Float[Tensor, "*b 3 3"], translation: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4 4"]:
     """The 4x4 matrix of x -> rotation @ x + translation."""
     top = torch.cat((rotation, translation[..., None]), dim=-1)
-    bottom = torch.zeros_like(top[..., :1, :])
-    bottom = bottom + torch.tensor([0, 0, 0, 1], dtype=top.dtype, device=top.device)
+    bottom = torch.cat((torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, :1])), dim=-1)
     return torch.cat((top, bottom), dim=-2)
 
 

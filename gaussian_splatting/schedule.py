@@ -15,6 +15,7 @@ from gaussian_splatting.geometry import rigid_inverse
 
 Decay = tuple[float, float]  # a rate at the first and at the last iteration; exponential in between
 BUDGET_POWER = 0.7  # four times the pixels show less than four times the detail
+FAST_SH_DEGREE = 2  # of the preset "fast": highlights that move with the camera also bias poses
 _MIN_LEVEL_WIDTH = 64  # pixels: coarser pictures than this teach nothing
 
 
@@ -66,17 +67,20 @@ class TrainConfig:
         return TrainConfig(iterations=iterations, sh_degree=sh_degree, densify_until=iterations // 2)
 
     @staticmethod
-    def preset(name: str, device_type: str, iterations: int | None = None, sh_degree: int = 0) -> "TrainConfig":
+    def preset(
+        name: str, device_type: str, iterations: int | None = None, sh_degree: int | None = None
+    ) -> "TrainConfig":
         """The preset "paper" or "fast". A GPU takes more steps of four views: seconds there, many minutes on a CPU."""
         if name == "paper":
-            return TrainConfig.paper(iterations or 30_000, sh_degree)
+            return TrainConfig.paper(iterations or 30_000, sh_degree or 0)
         if name != "fast":
             raise ValueError(f'the preset must be "paper" or "fast", got {name!r}')
         many = device_type == "cuda"
-        return TrainConfig.fast(iterations or (4000 if many else 3000), sh_degree, views_per_step=4 if many else 1)
+        degree = FAST_SH_DEGREE if sh_degree is None else sh_degree
+        return TrainConfig.fast(iterations or (4000 if many else 3000), degree, views_per_step=4 if many else 1)
 
     @staticmethod
-    def fast(iterations: int = 3000, sh_degree: int = 0, views_per_step: int = 1) -> "TrainConfig":
+    def fast(iterations: int = 3000, sh_degree: int = FAST_SH_DEGREE, views_per_step: int = 1) -> "TrainConfig":
         """Ours: from the visual hull, coarse to fine, with a budget of Gaussians and rates that decay."""
         return TrainConfig(
             iterations=iterations,
@@ -95,10 +99,11 @@ class TrainConfig:
             densify_from=iterations // 20,
             densify_until=iterations * 2 // 5,
             densify_every=max(1, iterations // 30),
+            prune_opacity=0.02,
             opacity_reset_every=0,
-            budget=38.0,
+            budget=40.0,
             start_share=0.25,
-            sh_rest_share=0.1,
+            sh_rest_share=0.2,
         )
 
     def as_dict(self) -> dict[str, Any]:

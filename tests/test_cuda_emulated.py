@@ -54,7 +54,8 @@ def make_scene(count: int, coefficients: int, views: int, width: int, height: in
 def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: int, width: int, height: int) -> None:
     scene = make_scene(count, coefficients, views, width, height)
     background = torch.tensor([1.0, 0.5, 0.2])
-    offsets = torch.rand(views, count, 2) - 0.5
+    g = torch.Generator().manual_seed(5)
+    offsets = torch.rand(views, count, 2, generator=g) - 0.5
     leaves = [t.clone().requires_grad_() for t in (*scene, background, offsets)]
     expected = rasterize_reference(*leaves[:7], width, height, leaves[7], leaves[8])
     got = cuda.forward(*scene, width, height, background, offsets)
@@ -63,7 +64,7 @@ def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: 
     torch.testing.assert_close(got.depth, expected.depth, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.radii, expected.radii)
 
-    outer = [torch.randn_like(t) for t in (expected.image, expected.alpha, expected.depth)]
+    outer = [torch.randn(t.shape, generator=g) for t in (expected.image, expected.alpha, expected.depth)]
     wanted = torch.autograd.grad(list(expected[:3]), leaves, outer)
     kept = (got.image, got.depth, got.radii, got.splats, got.lists, got.pixels)
     gradients = cuda.backward(*outer, *scene, width, height, background, offsets, *kept)
@@ -137,14 +138,31 @@ def _stretched_ball(sh_degree: int) -> TrainingState:
     return TrainingState.start(Gaussians(**{k: v + noise[k] for k, v in model.as_dict().items()}))
 
 
+@pytest.mark.parametrize("roomy", [False, True])
 @pytest.mark.parametrize(
     "robust, sh_degree, near, detail", [("l2", 0, False, 1.0), ("huber", 2, True, 0.4), ("tukey", 3, False, 1.0)]
 )
-def test_pose_equations_match_the_reference(robust: str, sh_degree: int, near: bool, detail: float) -> None:
+def test_pose_equations_match_the_reference(
+    robust: str, sh_degree: int, near: bool, detail: float, roomy: bool
+) -> None:
     case = make_case(robust, sh_degree, near, detail).to(torch.device("cpu"), torch.float32)
     expected = pose_normal_equations_reference(case.cloud, case.fits)
-    got = cuda_pose.normal_equations(case.cloud, case.fits)
+    got = cuda_pose.normal_equations(
+        case.cloud, case.fits, cuda.ListRoom(case.cloud.means.device, 9999) if roomy else None
+    )
     for name in ("hessian", "gradient", "cost"):
         value, truth = getattr(got, name), getattr(expected, name)
         assert (value - truth).norm() <= 2e-4 * truth.norm(), name
     assert (got.histogram - expected.histogram).abs().sum() <= 4  # residuals at a border between two bins
+
+
+def test_lists_without_room_add_nothing_until_it_grows() -> None:
+    case = make_case("huber").to(torch.device("cpu"), torch.float32)
+    room = cuda.ListRoom(case.cloud.means.device, 3)
+    got = cuda_pose.normal_equations(case.cloud, case.fits, room)
+    assert not any(tensor.any() for tensor in got)
+    assert room.grow() and room.capacity > 3
+    got = cuda_pose.normal_equations(case.cloud, case.fits, room)
+    assert not room.grow() and all(tensor.any() for tensor in got)
+    expected = cuda_pose.normal_equations(case.cloud, case.fits, None)
+    torch.testing.assert_close(got.hessian, expected.hessian)

@@ -8,6 +8,9 @@ from diff_gaussian_rasterization import photometric_loss, rasterize
 
 from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.simplify import merged
+from tests.pose_scene import camera_at, disturbed, lopsided, photograph, pose_error
 from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
@@ -174,3 +177,23 @@ def test_pose_equations_agree_with_the_cpu(robust: str, sh_degree: int, detail: 
         value, truth = getattr(gpu, name).cpu(), getattr(cpu, name)
         assert (value - truth).norm() <= 1e-3 * truth.norm(), name
     assert (gpu.histogram.cpu() - cpu.histogram).abs().sum() <= 4  # residuals at a border between two bins
+
+
+def test_pose_search_by_a_graph_is_the_same() -> None:
+    """The third and fourth calls replay what the second has recorded; all find what the CPU finds."""
+    refiner, model = GaussNewtonRefiner(), lopsided(500)
+    cameras = [camera_at(direction, 128, 128) for direction in ((1, 0.3, 0.4), (0.2, 1, -0.3), (-0.5, 0.4, 0.7))]
+    starts = [[disturbed(camera, model, 9, 0.05, seed) for seed in (1, 2)] for camera in cameras]
+    pictures = torch.stack([photograph(model, camera) for camera in cameras])
+    on_gpu = model.to("cuda")
+    for i in (0, 0, 1, 2):
+        (found,) = refiner.refine(on_gpu, pictures[i : i + 1], starts[i : i + 1])
+        (expected,) = GaussNewtonRefiner().refine(model, pictures[i : i + 1], starts[i : i + 1])
+        assert found.converged and pose_error(found.camera, expected.camera).rotation_deg < 5e-3
+
+
+def test_clouds_of_any_size_are_simplified() -> None:
+    """cuSOLVER's batched eigenvalues stop at 65,535 matrices."""
+    cloud = ball(70_000)
+    on_gpu = merged(cloud.to("cuda"), 1e-4)
+    assert len(on_gpu) > 65_535 and torch.isfinite(on_gpu.quats).all()

@@ -68,22 +68,69 @@ class Forward(NamedTuple):
     pixels: Tensor
 
 
-class Lists:
-    """Views into `Forward.lists` (int32): a flag that stays 0, starts and ends of all tiles, then the entries."""
+class Lists(NamedTuple):
+    """The lists of all tiles (int32): a flag that is 0 unless they had no room, their starts and ends, the entries."""
 
-    def __init__(self, buffer: Tensor, tiles: int) -> None:
-        self.buffer, self.flag = buffer, buffer[:1]
-        self.starts, self.ends = buffer[_HEADER : _HEADER + tiles], buffer[_HEADER + tiles : _HEADER + 2 * tiles]
-        self.entries = buffer[_HEADER + 2 * tiles :]
+    head: Tensor
+    entries: Tensor
+
+    @staticmethod
+    def of(buffer: Tensor, tiles: int) -> "Lists":
+        """The lists in one tensor, as `Forward` keeps them."""
+        return Lists(*buffer.tensor_split([_HEADER + 2 * tiles]))
+
+    def joined(self) -> Tensor:
+        return torch.cat(self)
+
+    @property
+    def flag(self) -> Tensor:
+        return self.head[:1]
+
+    @property
+    def total(self) -> Tensor:
+        """The number of entries, int64."""
+        return self.head[2:4].view(torch.int64)
+
+    @property
+    def starts(self) -> Tensor:
+        return self.head[_HEADER:].chunk(2)[0]
+
+    @property
+    def ends(self) -> Tensor:
+        return self.head[_HEADER:].chunk(2)[1]
+
+
+class ListRoom:
+    """Room for the tile lists of one drawing after the other, so that none waits for the GPU to learn how long they
+    are. What does not fit is left out; `grow` tells afterwards whether that happened to any of them."""
+
+    def __init__(self, device: torch.device, entries: int) -> None:
+        self.needed = torch.zeros(1, dtype=torch.int64, device=device)
+        self._allocate(entries)
+
+    def grow(self) -> bool:
+        """Whether the lists since the last call were too long; if so there is room for them from now on. Waits for the
+        GPU. Raises ValueError for more entries than can be numbered."""
+        needed = int(self.needed.item())
+        if needed <= self.capacity:
+            return False
+        _check_entries(needed)
+        self._allocate(min(_MAX_ENTRIES, needed + needed // 4))
+        return True
+
+    def _allocate(self, entries: int) -> None:
+        self.capacity = entries
+        self.keys, self.scratch = torch.empty(2, entries, dtype=torch.int64, device=self.needed.device)
+        self.entries = torch.empty(entries, dtype=torch.int32, device=self.needed.device)
 
 
 def _coefficients(colors: Tensor) -> int:
     return 0 if colors.ndim == 2 else colors.shape[1]
 
 
-def project_and_bin(scene: Scene) -> tuple[Tensor, Tensor, Lists]:
+def project_and_bin(scene: Scene, room: ListRoom | None = None) -> tuple[Tensor, Tensor, Lists]:
     """(radii (B, N), splats (B, N, 12), the sorted lists of all tiles). Waits for the GPU once, to learn how long they
-    are. Raises ValueError for more Gaussians, or more tile entries, than can be numbered."""
+    are, unless there is `room`. Raises ValueError for more Gaussians, or more tile entries, than can be numbered."""
     means, width, height = scene.means, scene.width, scene.height
     device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
     if n >= MAX_SPLATS:
@@ -91,23 +138,25 @@ def project_and_bin(scene: Scene) -> tuple[Tensor, Tensor, Lists]:
     splats, radii = means.new_empty(views, n, SPLAT_FLOATS), torch.empty(views, n, dtype=torch.int32, device=device)
     tiles = views * grid.tiles
     head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=device)
-    starts, ends = head[_HEADER : _HEADER + tiles], head[_HEADER + tiles :]
+    lists = Lists(head, head[:0] if room is None else room.entries)
     counters = torch.zeros(tiles * COUNTER_STRIDE, dtype=torch.int32, device=device)
-    total, flag = head[2:4].view(torch.int64), head[:1]
     launch(
         device, "project_splats", (blocks(n, 128), views, 1), 128,
         None, n, n, 0, scene.sh_count, *scene[:5], scene.cam_from_world, scene.intrinsics, None, None,
-        width, height, grid.tiles_x, grid.tiles_y, scene.screen_offsets, splats, radii, counters, flag,
+        width, height, grid.tiles_x, grid.tiles_y, scene.screen_offsets, splats, radii, counters, lists.flag,
     )  # fmt: skip
     launch(
         device, "allocate_tiles", (blocks(tiles, 256), 1, 1), 256,
-        tiles, _MAX_ENTRIES, counters, starts, ends, total, flag,
+        tiles, room.capacity if room else _MAX_ENTRIES, counters, lists.starts, lists.ends, lists.total, lists.flag,
     )  # fmt: skip
-    entry_count = int(total.item())
-    if entry_count > _MAX_ENTRIES:
-        raise ValueError(f"scales: the splats cover {entry_count} tiles in all, too many; draw fewer views at once")
-    lists = Lists(torch.cat((head, head.new_empty(entry_count))), tiles)
-    keys, scratch = torch.empty(2, entry_count, dtype=torch.int64, device=device)
+    if room is None:
+        entry_count = int(lists.total.item())
+        _check_entries(entry_count)
+        lists = Lists(head, head.new_empty(entry_count))
+        keys, scratch = torch.empty(2, entry_count, dtype=torch.int64, device=device)
+    else:
+        torch.maximum(room.needed, lists.total, out=room.needed)
+        entry_count, keys, scratch = room.capacity, room.keys, room.scratch
     if entry_count:
         launch(
             device, "scatter_splats", (blocks(n, 128), views, 1), 128,
@@ -118,6 +167,11 @@ def project_and_bin(scene: Scene) -> tuple[Tensor, Tensor, Lists]:
             lists.starts, lists.ends, counters, keys, scratch, lists.entries, lists.flag,
         )  # fmt: skip
     return radii, splats, lists
+
+
+def _check_entries(count: int) -> None:
+    if count > _MAX_ENTRIES:
+        raise ValueError(f"scales: the splats cover {count} tiles in all, too many; draw fewer views at once")
 
 
 def forward(*arguments: Any) -> Forward:
@@ -132,7 +186,7 @@ def forward(*arguments: Any) -> Forward:
         grid.tiles_x, grid.tiles, n, width, height, lists.starts, lists.ends, lists.entries, splats, scene.background,
         image, remaining, depth, lists.flag,
     )  # fmt: skip
-    return Forward(image, 1 - remaining, depth, radii, splats, lists.buffer, remaining)
+    return Forward(image, 1 - remaining, depth, radii, splats, lists.joined(), remaining)
 
 
 def backward(
@@ -159,7 +213,7 @@ def backward(
 ) -> Gradients:
     """The backward pass: gradients in the outputs (None: zero), the inputs, then what `forward` drew and kept."""
     device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
-    kept = Lists(lists, views * grid.tiles)
+    kept = Lists.of(lists, views * grid.tiles)
     v_image = torch.zeros_like(image) if v_image is None else v_image.contiguous()
     v_depth = None if v_depth is None else v_depth.contiguous()
     v_remaining = None if v_alpha is None else (-v_alpha).contiguous()

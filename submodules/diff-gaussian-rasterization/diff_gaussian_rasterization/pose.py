@@ -1,5 +1,7 @@
 """`pose_normal_equations`: one Gauss-Newton step's worth of sums for many cameras and pictures at once."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,9 @@ from diff_gaussian_rasterization.pose_reference import (
     NormalEquations,
     pose_normal_equations_reference,
 )
+
+if TYPE_CHECKING:
+    from diff_gaussian_rasterization.cuda import ListRoom
 
 
 def pose_normal_equations(
@@ -36,6 +41,7 @@ def pose_normal_equations(
     target_alphas: Tensor | None = None,
     alpha_weight: float = 0.0,
     detail: float = 1.0,
+    room: "ListRoom | None" = None,
 ) -> NormalEquations:
     """The normal equations of B poses of one cloud (arguments as in `rasterize`), each against its own picture.
 
@@ -45,7 +51,9 @@ def pose_normal_equations(
     H, W). `robust` is "l2", "huber" or "tukey" of scale[b] times the usual tuning constant, on the root mean square
     of a pixel's residuals. The parameters are the twist (rho, omega) about the world point `center` (3,), then gain
     and offset: R' = exp(omega) R, t' + R' c = t + R c + rho. The Jacobian is exact (the depth order held), spherical
-    harmonics included. Raises ValueError naming the argument that is wrong. It is not differentiable itself.
+    harmonics included. With `room`, on a GPU only, the call does not wait for the GPU, and everything is zero if the
+    tile lists do not fit (ask `room.grow()` afterwards). Raises ValueError naming the argument that is wrong. It is not
+    differentiable itself.
     """
     check_gaussians(means, scales, quats, opacities, colors)
     check_views(means, cam_from_world, intrinsics, width, height)
@@ -70,7 +78,7 @@ def pose_normal_equations(
         if means.is_cuda:
             from diff_gaussian_rasterization import cuda_pose
 
-            return cuda_pose.normal_equations(cloud, fits)
+            return cuda_pose.normal_equations(cloud, fits, room)
         if cpu_library() is None:
             return pose_normal_equations_reference(cloud, fits)
         return normal_equations(cloud, fits)

@@ -190,15 +190,18 @@ GS_FN void add_terms(const PoseTerms& terms, bool any, double* sums) {
 using namespace gs;
 
 // For each of the B poses (grid.y): sums (B, 45) and histogram (B, 128), both added to. targets (Q, height, width, 3)
-// and target_alphas (Q, height, width) or null are bytes; pose b is compared with picture target_index[b].
+// and target_alphas (Q, height, width) or null are bytes; pose b is compared with picture target_index[b]. Lists that
+// had no room (`overflow`) add nothing.
 extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
-    pose_sums(int tiles_x, int tiles, int n, int coefficients, int width, int height, const int* starts,
-              const int* ends, const u32* entries, const Splat* splats, const float* means, const float* scales,
-              const float* quats, const float* colors, const float* cam_from_world, const float* intrinsics,
+    pose_sums(int tiles_x, int tiles, int n, int coefficients, int width, int height, const int* overflow,
+              const int* starts, const int* ends, const u32* entries, const Splat* splats, const float* means,
+              const float* scales, const float* quats, const float* colors, const float* cam_from_world,
+              const float* intrinsics,
               const float* center, int robust, const float* scale, const float* gain, const float* offset,
               const float* background, float alpha_weight, float detail, const long long* target_index,
               const unsigned char* targets, const unsigned char* target_alphas, double* sums, int* histogram) {
     __shared__ PoseStage stages[BLEND_WARPS];
+    if (*overflow != 0) return;
     const Place at = place_of_thread(tiles_x, width, height);
     const int b = blockIdx.y;
     const int start = starts[b * tiles + at.tile], end = ends[b * tiles + at.tile];
