@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gaussian_splatting.files import remove_leftovers
 from PAD_utils.config import RunConfig
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_json
@@ -40,14 +41,15 @@ class Job:
 def open_job(config: RunConfig) -> Job:
     """Chooses the device, makes the result folder and reads what an earlier try has left there.
 
-    Raises UserError when the device is not there or the folder cannot be made.
+    Raises UserError when the device is not there or the folder cannot be made. A folder belongs to one run at a time.
     """
     device = choose_device(config.device)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(config.folder)
     except OSError as error:
         raise UserError(
-            f"{config.folder} cannot be made ({error.strerror}); choose another place with --output"
+            f"{config.folder} cannot be made or written to ({error.strerror}); choose another place with --output"
         ) from error
     log.info("%s, preset %s, on %s; results in %s", config.classname, config.preset, device_name(device), config.folder)
     return Job(config, device, config.folder, Ledger(config.folder), time.time())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gaussian_splatting.files import remove_leftovers
 from PAD_utils.errors import UserError
 from PAD_utils.files import atomic_path, read_json, write_json, write_text
 
@@ -26,6 +27,16 @@ def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_behind(tmp_path
         raise RuntimeError("killed")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    writing = atomic_path(tmp_path / "maps" / "2.tiff")
+    writing.__enter__().write_text("half")
+    names = ("2.tiff", ".2.tiff", ".2.tmp.tiff", "2.0123abcd.tmp.tiff")
+    for name in names:
+        (tmp_path / "maps" / name).write_text("mine")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted((*names, "maps"))
 
 
 def test_a_full_disk_is_one_clear_line_that_names_the_file(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def results(folder: Path) -> dict[str, object]:
     rows = list(csv.DictReader((folder / "images.csv").open()))
     for timed in (metrics, *rows):
         del timed["seconds"]
-    return {**content, "metrics.json": metrics, "images.csv": rows}
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return {**content, "metrics.json": metrics, "images.csv": rows, "names": names}
 
 
 def test_files_of_the_contract(fake_mad: Path) -> None:
