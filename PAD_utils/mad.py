@@ -18,6 +18,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.data import View, area_resize, read_image, target_size
 from PAD_utils.errors import UserError
 from PAD_utils.layout import GOOD, KIND_NAMES, ClassFiles, Kind, TestFile, TrainFile, list_class
+from PAD_utils.maps import read_mask
 
 CLASSES = (
     *("01Gorilla", "02Unicorn", "03Mallard", "04Turtle", "05Whale", "06Bird", "07Owl", "08Sabertooth", "09Swan"),
@@ -108,20 +109,6 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> Bool[
     return resized if resized.any() or not mask.any() else coverage == coverage.max()
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
-    """A mask picture: a value above 0 in any colour is anomalous. Raises UserError naming a missing or broken file."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); put the mask back") from None
-    complete = data.size > 0 and not (data[:4].tobytes() == b"\x89PNG" and b"IEND" not in data[-64:].tobytes())
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if complete else None
-    if picture is None:
-        raise UserError(f"{path} is not a complete picture; fetch or make it again")
-    channels = picture.reshape(*picture.shape[:2], -1)[..., :3]  # alpha is no mask
-    return np.asarray((channels > 0).any(-1))
-
-
 @dataclass(frozen=True)
 class _Reader:
     """Reads the pictures of one class: `size` is theirs on disk, `target` what they become, both (width, height)."""
@@ -162,7 +149,7 @@ def _picture(path: Path) -> UInt8[Tensor, "h w 3"]:
     try:
         return read_image(path)
     except ValueError as error:
-        raise UserError(str(error)) from None
+        raise UserError(f"{error}; fetch or make it again") from None
 
 
 def _parallel(read: Callable[[_In], _Out], files: Iterable[_In]) -> list[_Out]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from gaussian_splatting.data import read_pixels
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes, write_text
 
@@ -55,7 +55,7 @@ def read_map(path: str | Path) -> Float[np.ndarray, "h w"]:
 
     Raises UserError, naming the file, if it is not grey or holds NaN or infinity.
     """
-    picture = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    picture = _pixels(path)
     if picture.ndim != 2:
         raise UserError(
             f"{path} has {picture.shape[2]} channels; a score map must be a grey TIFF (one float per pixel)"
@@ -68,7 +68,7 @@ def read_map(path: str | Path) -> Float[np.ndarray, "h w"]:
 
 def read_mask(path: str | Path) -> Bool[np.ndarray, "h w"]:
     """A ground truth mask: any value above 0, in any channel, is anomalous. Raises UserError, naming the file."""
-    picture = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    picture = _pixels(path)
     if picture.ndim == 3 and picture.shape[2] == 4:
         picture = picture[:, :, :3]  # an alpha of 255 everywhere marks nothing
     return picture != 0 if picture.ndim == 2 else (picture != 0).any(axis=2)
@@ -112,15 +112,11 @@ def read_table(path: str | Path) -> list[ImageRow]:
     return rows
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def _pixels(path: str | Path) -> np.ndarray:
     try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from None
-    picture = cv2.imdecode(content, flags) if content.size else None
-    if picture is None:
-        raise UserError(f"{path} is no picture that can be read; it is cut short or of another format")
-    return picture
+        return read_pixels(Path(path))
+    except ValueError as error:
+        raise UserError(f"{error}; fetch or make it again") from None
 
 
 def _columns() -> str:

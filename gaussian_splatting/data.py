@@ -30,17 +30,26 @@ class View:
 def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 3"]:
     """A PNG, JPEG or WebP as RGB, transparency composited on white, resampled with an area filter to `resolution`.
 
+    Raises ValueError as `read_pixels`.
+    """
+    picture = read_pixels(path)
+    width, height = target_size(picture.shape[1], picture.shape[0], resolution)
+    return torch.from_numpy(area_resize(_on_white(_eight_bits(picture)), width, height))
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """A picture file as OpenCV decodes it: (h, w) or (h, w, BGR or BGRA), in the type of its values.
+
     Raises ValueError naming the file if it is missing, truncated or no picture.
     """
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ValueError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
     picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size and _is_complete(data) else None
     if picture is None:
-        raise ValueError(f"{path}: not a complete PNG, JPEG or WebP picture; copy or render it again")
-    width, height = target_size(picture.shape[1], picture.shape[0], resolution)
-    return torch.from_numpy(area_resize(_on_white(_eight_bits(picture)), width, height))
+        raise ValueError(f"{path}: not a complete picture; it is cut short or of another format")
+    return picture
 
 
 def read_images(paths: Sequence[Path], resolution: int | None = None) -> list[UInt8[Tensor, "h w 3"]]:

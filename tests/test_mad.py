@@ -11,7 +11,7 @@ from fake_class import BOXES, NAME, ray_cast
 
 from PAD_utils.errors import UserError
 from PAD_utils.layout import natural_key
-from PAD_utils.mad import CLASSES, load_class, read_mask, resize_mask
+from PAD_utils.mad import CLASSES, load_class, resize_mask
 
 
 def rewrite_json(path: Path, change) -> None:
@@ -212,17 +212,6 @@ def test_a_picture_without_a_pose_is_left_out_and_said(fake_mad: Path, caplog: p
     with caplog.at_level(logging.WARNING):
         assert len(load_class(fake_mad, NAME).gallery) == 17
     assert "4.png" in caplog.text
-
-
-def test_masks_of_every_make(tmp_path: Path) -> None:
-    expected = np.zeros((4, 6), bool)
-    expected[1, 2] = True
-    one = expected.astype(np.uint8)
-    variants = {"value 1": one, "color": np.dstack([0 * one, 255 * one, 0 * one]), "sixteen": one.astype(np.uint16)}
-    variants["opaque"] = np.dstack([one, one, one, np.full_like(one, 255)])
-    for name, picture in variants.items():
-        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
-        assert np.array_equal(read_mask(tmp_path / f"{name}.png"), expected), name
 
 
 def test_a_shrunk_mask_keeps_covered_pixels_and_never_vanishes() -> None:

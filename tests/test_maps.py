@@ -52,14 +52,19 @@ def test_maps_that_are_no_maps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="NaN"):
         write_map(tmp_path / "x.tiff", np.full((2, 2), np.nan, np.float32))
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r"x\.tiff cannot be read"):
+    with pytest.raises(UserError, match=r"x\.tiff: cannot be read"):
         read_map(tmp_path / "x.tiff")
     (tmp_path / "cut.tiff").write_bytes(b"II*\0")
     (tmp_path / "empty.tiff").write_bytes(b"")
     cv2.imwrite(str(tmp_path / "colour.tiff"), np.zeros((2, 2, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "nan.tiff"), np.full((2, 2), np.nan, np.float32))
-    for name, message in (("cut", "no picture"), ("empty", "no picture"), ("colour", "3 channels"), ("nan", "NaN")):
-        with pytest.raises(UserError, match=rf"{name}\.tiff .*{message}"):
+    for name, message in (
+        ("cut", "not a complete"),
+        ("empty", "not a complete"),
+        ("colour", "3 channels"),
+        ("nan", "NaN"),
+    ):
+        with pytest.raises(UserError, match=rf"{name}\.tiff.*{message}"):
             read_map(tmp_path / f"{name}.tiff")
 
 
@@ -68,7 +73,7 @@ def test_any_value_above_zero_of_a_mask_is_anomalous(tmp_path: Path) -> None:
     marks[1, 2], marks[3, 4] = 1, 255
     colour = np.dstack((marks, np.zeros_like(marks), np.zeros_like(marks)))
     opaque = np.dstack((colour, np.full_like(marks, 255)))
-    for picture in (marks, colour, opaque):
+    for picture in (marks, marks.astype(np.uint16), colour, opaque):
         cv2.imwrite(str(tmp_path / "mask.png"), picture)
         assert (read_mask(tmp_path / "mask.png") == (marks > 0)).all()
 
