@@ -1,8 +1,10 @@
-"""One damped Gauss-Newton step for many poses at once, in tensors only: no branch on a value, no host sync on a GPU."""
+"""One damped Gauss-Newton step for many poses at once, in tensors only: no branch on a value, no number from the host,
+so that a GPU can record it in a graph."""
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diff_gaussian_rasterization.pose_reference import (
     POSE_PARAMETERS,
     RESIDUAL_BINS,
@@ -67,19 +69,14 @@ def propose(
     """The state after the damped step that the equations ask for, and the step's length."""
     touched = equations.histogram.sum(1).double()
     hessian, gradient = equations.hessian.double(), equations.gradient.double()
-    prior = torch.zeros_like(hessian[0])
-    prior[TWIST, TWIST] = prior[TWIST + 1, TWIST + 1] = _BRIGHTNESS_PRIOR if brightness else 1e6
-    hessian = hessian + touched[:, None, None] * prior
+    prior = touched[:, None] * (_BRIGHTNESS_PRIOR if brightness else 1e6)
     away = torch.stack((state.gain - 1, state.offset), dim=1)
-    gradient = torch.cat(
-        (gradient[:, :TWIST], gradient[:, TWIST:] + touched[:, None] * prior[TWIST, TWIST] * away), dim=1
-    )
+    gradient = torch.cat((gradient[:, :TWIST], gradient[:, TWIST:] + prior * away), dim=1)
+    hessian = hessian + torch.diag_embed(F.pad(prior.expand(-1, POSE_PARAMETERS - TWIST), (TWIST, 0)))
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     floor = 1e-9 * diagonal.amax(1, keepdim=True) + 1e-12
     damped = hessian + torch.diag_embed(state.damping[:, None] * diagonal + floor)
-    factor, _ = torch.linalg.cholesky_ex(damped)
-    delta = -torch.cholesky_solve(gradient[:, :, None], factor)[:, :, 0]
-    delta = torch.nan_to_num(delta)
+    delta = torch.nan_to_num(-solved(damped, gradient))
 
     distance = (state.cam_from_world[:, :3, :3] @ center.double() + state.cam_from_world[:, :3, 3]).norm(dim=1)
     shift, turn = delta[:, :3].norm(dim=1) / distance, delta[:, 3:TWIST].norm(dim=1)
@@ -91,6 +88,17 @@ def propose(
         offset=(state.offset + delta[:, TWIST + 1]).clamp(-0.5, 0.5),
     )
     return moved, torch.maximum(shift, turn) * shorten
+
+
+def solved(matrix: Float[Tensor, "p n n"], right: Float[Tensor, "p n"]) -> Float[Tensor, "p n"]:
+    """x with matrix x = right, for positive definite matrices, by elimination without pivoting: torch's batched solvers
+    wait for the GPU."""
+    rows = torch.cat((matrix, right[:, :, None]), dim=2)
+    for k in range(matrix.shape[1]):
+        pivot = rows[:, k] / rows[:, k, k, None]
+        rows = rows - rows[:, :, k, None] * pivot[:, None]
+        rows[:, k] = pivot
+    return rows[:, :, -1]
 
 
 def accept(
@@ -109,7 +117,7 @@ def accept(
     damping = damping.clamp(_DAMPING_MIN, _DAMPING_MAX)
     taken = new._replace(
         damping=damping,
-        active=old.active & (length > torch.where(better, shortest_step, _HOPELESS * shortest_step)),
+        active=old.active & (length > shortest_step * (better + _HOPELESS * ~better)),
         step=torch.where(old.active, length, old.step),
         steps=old.steps + old.active,
     )

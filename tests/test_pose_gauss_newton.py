@@ -13,6 +13,7 @@ from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.photometry import blur, shrink
 from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.pose_solve import solved
 from gaussian_splatting.render import render
 from gaussian_splatting.simplify import merged
 
@@ -161,3 +162,23 @@ def test_merging_nothing_changes_nothing() -> None:
         render(replace(same, opacity_logits=torch.full_like(same.opacity_logits, 3.0)), [camera]).image,
         render(model, [camera]).image, atol=2e-3, rtol=0,
     )  # fmt: skip
+
+
+def test_elimination_solves_what_torch_solves() -> None:
+    g = torch.Generator().manual_seed(0)
+    root = torch.randn(50, 8, 8, generator=g, dtype=torch.float64) * torch.logspace(-2, 2, 8, dtype=torch.float64)
+    matrix, right = root @ root.mT + torch.eye(8) * 1e-6, torch.randn(50, 8, generator=g, dtype=torch.float64)
+    residual = (matrix @ solved(matrix, right)[:, :, None])[:, :, 0] - right
+    theirs = (matrix @ torch.linalg.solve(matrix, right)[:, :, None])[:, :, 0] - right
+    assert residual.abs().max() < 10 * theirs.abs().max().clamp_min(1e-12)
+
+
+def test_a_pose_does_not_depend_on_the_other_pictures(model: Gaussians) -> None:
+    cameras = [camera_at(direction, SIZE, SIZE) for direction in ((1, 0.3, 0.4), (0.2, 1.4, -0.3), (-0.5, 0.4, 0.7))]
+    pictures = torch.stack([photograph(model, camera) for camera in cameras])
+    starts = [[disturbed(camera, model, 9, 0.05, seed)] for seed, camera in enumerate(cameras)]
+    refiner = GaussNewtonRefiner()
+    together = refiner.refine(model, pictures, starts)
+    for i in range(3):
+        (alone,) = refiner.refine(model, pictures[i : i + 1], starts[i : i + 1])
+        assert torch.equal(alone.camera.cam_from_world, together[i].camera.cam_from_world)
