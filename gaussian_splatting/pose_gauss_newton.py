@@ -30,7 +30,8 @@ _DISTANCE_STEP = 1.1  # distances are rounded to powers of this, so that simplif
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
-LEVELS = (Level(64, 6, 3), Level(200, 4, 1), Level(400, 4, 1), Level(800, 4, 1))
+# One iteration at 200 px shows which hypothesis is right; Tukey's weights, at the last level, do the rest.
+LEVELS = (Level(64, 6, 3), Level(200, 1, 1), Level(200, 3, 1), Level(400, 1, 1), Level(800, 1, 1))
 
 
 _Key = tuple[float, float, int, int]  # distance, focal length, width and height
@@ -85,9 +86,9 @@ class GaussNewtonRefiner:
 
     levels: tuple[Level, ...] = LEVELS
     brightness: bool = True
-    shortest_step: float = 5e-5
+    shortest_step: float = 1e-4
     most_unexplained: float = 0.3
-    polish: int = 6
+    polish: int = 12
     fitted_side: int | None = None
     name: str = "gauss-newton"
     _kept: _Kept = field(init=False, repr=False, compare=False, default_factory=_Kept)
@@ -159,10 +160,9 @@ class GaussNewtonRefiner:
         return scene, start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
 
     def _levels_for(self, longer_side: int) -> list[Level]:
-        """The levels that are clearly smaller than the picture, and one for the picture itself, up to the largest."""
-        below = [level for level in self.levels if level.side <= 0.75 * longer_side]
-        full = next((level for level in self.levels if level.side >= longer_side), None)
-        return below if full is None else [*below, full]
+        """The levels that are clearly smaller than the picture, and those for the picture itself, up to the largest."""
+        full = min((level.side for level in self.levels if level.side >= longer_side), default=None)
+        return [level for level in self.levels if level.side <= 0.75 * longer_side or level.side == full]
 
     def _report(self, scene: Scene, found: Found, cameras: list[Camera]) -> list[PoseEstimate]:
         """Judges the poses, one per picture, and says why where one is not to be trusted."""

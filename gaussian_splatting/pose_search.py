@@ -135,9 +135,9 @@ def _descend(
 
 
 def _evaluate(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -> NormalEquations:
-    """The normal equations of every pose at the pictures of a level; zeros for poses that are inactive, on the CPU."""
+    """The normal equations of every pose at the pictures of a level; zeros for poses that are inactive."""
     if state.cam_from_world.device.type != "cpu":
-        return _evaluate_all(scene, pictures, state, robust)
+        return _evaluate_all(scene, pictures, state._replace(scale=state.scale * state.active), robust)
     chosen = state.active.nonzero()[:, 0]
     if len(chosen) == len(state.active):
         return _evaluate_all(scene, pictures, state, robust)

@@ -166,3 +166,10 @@ def test_lists_without_room_add_nothing_until_it_grows() -> None:
     assert not room.grow() and all(tensor.any() for tensor in got)
     expected = cuda_pose.normal_equations(case.cloud, case.fits, None)
     torch.testing.assert_close(got.hessian, expected.hessian)
+
+
+def test_a_pose_without_scale_is_left_out() -> None:
+    case = make_case("huber").to(torch.device("cpu"), torch.float32)
+    fits = case.fits._replace(scale=case.fits.scale * torch.tensor([0.0, 1.0]))
+    for part in cuda_pose.normal_equations(case.cloud, fits, None):
+        assert not part[0].any() and part[1].any()

@@ -253,3 +253,13 @@ def test_compensation_keeps_what_a_splat_covers() -> None:
     conic = torch.linalg.inv(half)
     kept = constants.compensation(torch.stack((conic[:, 0, 0], conic[:, 0, 1], conic[:, 1, 1]), dim=1), 0.25)
     torch.testing.assert_close(kept * torch.linalg.det(half).sqrt(), torch.linalg.det(full / 4).sqrt())
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_pose_without_scale_is_left_out(reference: bool) -> None:
+    case = make_case()
+    run = pose_normal_equations_reference if reference else lambda c, f: pose_normal_equations(*c, *f)
+    both = run(case.cloud, case.fits)
+    one = run(case.cloud, case.fits._replace(scale=case.fits.scale * torch.tensor([0.0, 1.0])))
+    for whole, part in zip(both, one, strict=True):
+        assert not part[0].any() and torch.equal(part[1], whole[1])

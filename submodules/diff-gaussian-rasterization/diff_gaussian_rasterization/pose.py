@@ -49,11 +49,11 @@ def pose_normal_equations(
     background (B, 3). A pixel predicts gain[b] * colour + offset[b] * alpha + (1 - alpha) * background[b], held to
     [0, 1]. With alpha_weight > 0 the silhouette is a fourth channel of that weight, against target_alphas uint8 (Q,
     H, W). `robust` is "l2", "huber" or "tukey" of scale[b] times the usual tuning constant, on the root mean square
-    of a pixel's residuals. The parameters are the twist (rho, omega) about the world point `center` (3,), then gain
-    and offset: R' = exp(omega) R, t' + R' c = t + R c + rho. The Jacobian is exact (the depth order held), spherical
-    harmonics included. With `room`, on a GPU only, the call does not wait for the GPU, and everything is zero if the
-    tile lists do not fit (ask `room.grow()` afterwards). Raises ValueError naming the argument that is wrong. It is not
-    differentiable itself.
+    of a pixel's residuals; a pose whose scale is 0 is left out, its results are zeros. The parameters are the twist
+    (rho, omega) about the world point `center` (3,), then gain and offset: R' = exp(omega) R, t' + R' c = t + R c +
+    rho. The Jacobian is exact (the depth order held), spherical harmonics included. With `room`, on a GPU only, the
+    call does not wait for the GPU, and everything is zero if the tile lists do not fit (ask `room.grow()` afterwards).
+    Raises ValueError naming the argument that is wrong. It is not differentiable itself.
     """
     check_gaussians(means, scales, quats, opacities, colors)
     check_views(means, cam_from_world, intrinsics, width, height)

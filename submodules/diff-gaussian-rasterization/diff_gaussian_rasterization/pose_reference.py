@@ -122,6 +122,10 @@ def pose_normal_equations_reference(cloud: Cloud, fits: Fits) -> NormalEquations
 
 def _equations(cloud: Cloud, fits: Fits, view: int) -> NormalEquations:
     dtype = cloud.means.dtype
+    if not fits.scale[view] > 0:
+        zeros = cloud.means.new_zeros
+        bins = zeros(RESIDUAL_BINS, dtype=torch.int32)
+        return NormalEquations(zeros(POSE_PARAMETERS, POSE_PARAMETERS), zeros(POSE_PARAMETERS), zeros(()), bins)
     start = torch.cat((torch.zeros(TWIST).to(fits.gain), fits.gain[view : view + 1], fits.offset[view : view + 1]))
     columns = []
     for direction in torch.eye(POSE_PARAMETERS).to(start):

@@ -310,6 +310,10 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
         std::vector<PoseSums> rows(views.tiles_y());
 #pragma omp for schedule(dynamic, 1)
         for (int64_t b = 0; b < views.count; ++b) {
+            if (!(problems.scale[b] > 0)) {
+                write_sums(PoseSums(), b, out);
+                continue;
+            }
             const Camera<T> camera = views.camera(b);
             const Vec3<T> pivot = camera.rotation * center + camera.translation;
             fill_tangents(cloud, camera, pivot, problems.detail, splats + b * cloud.count, slot_begin + b * cloud.count, tangents);

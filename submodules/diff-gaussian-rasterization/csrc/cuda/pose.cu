@@ -191,7 +191,7 @@ using namespace gs;
 
 // For each of the B poses (grid.y): sums (B, 45) and histogram (B, 128), both added to. targets (Q, height, width, 3)
 // and target_alphas (Q, height, width) or null are bytes; pose b is compared with picture target_index[b]. Lists that
-// had no room (`overflow`) add nothing.
+// had no room (`overflow`) and poses whose scale is 0 add nothing.
 extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     pose_sums(int tiles_x, int tiles, int n, int coefficients, int width, int height, const int* overflow,
               const int* starts, const int* ends, const u32* entries, const Splat* splats, const float* means,
@@ -201,9 +201,9 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
               const float* background, float alpha_weight, float detail, const long long* target_index,
               const unsigned char* targets, const unsigned char* target_alphas, double* sums, int* histogram) {
     __shared__ PoseStage stages[BLEND_WARPS];
-    if (*overflow != 0) return;
-    const Place at = place_of_thread(tiles_x, width, height);
     const int b = blockIdx.y;
+    if (*overflow != 0 || !(scale[b] > 0)) return;
+    const Place at = place_of_thread(tiles_x, width, height);
     const int start = starts[b * tiles + at.tile], end = ends[b * tiles + at.tile];
     PoseStage& stage = stages[threadIdx.x / WARP];
     PoseCloud cloud = {means, scales, quats, colors, coefficients,
