@@ -53,22 +53,26 @@ def main() -> None:
     test = data.test[:: max(1, len(data.test) // (arguments.pictures or len(data.test)))]
     cameras = [true_camera(arguments.data_path, data, sample) for sample in test]
     queries = Queries(torch.stack([sample.image for sample in test]), cameras)
-    start = time.perf_counter()
+    began = time.perf_counter()
     bank = make_bank(gaussians, [view.camera for view in gallery])
-    seconds_bank = time.perf_counter() - start
+    seconds_bank = time.perf_counter() - began
     angle = gallery[0].camera.camera_angle_x_rad
     retrievers: list[Retriever] = [BankRetriever(bank, angle, "bank"), gallery_retriever(gallery, angle, device)]
+    start = next(r for r in retrievers if r.name == arguments.start)
     figures = {
-        "class": data.description,
+        "class": data.name,
+        "width": gallery[0].camera.width,
+        "sh_degree": gaussians.sh_degree,
+        "start": start.name,
         "gaussians": len(gaussians),
         "pictures": len(cameras),
         "bank": {"views": len(bank.distance), "seconds": seconds_bank},
         "retrieval_test": {r.name: retrieval_figures(r, queries) for r in retrievers},
         "retrieval_training_left_out": leave_one_out(retrievers[0], gallery, angle, device),
-        "gauss-newton": refine_figures(gaussians, queries, retrievers[0], GaussNewtonRefiner(), arguments.repeats),
+        "gauss-newton": refine_figures(gaussians, queries, start, GaussNewtonRefiner(), arguments.repeats),
     }
     if arguments.adam:
-        figures["adam"] = refine_figures(gaussians, queries, retrievers[0], AdamRefiner(), 1)
+        figures["adam"] = refine_figures(gaussians, queries, start, AdamRefiner(), 1)
     path = save_result(arguments.name, device, figures)
     print(f"{figures['gauss-newton']}\nwritten to {path}")
 
@@ -80,6 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="PLY of the trained model")
     parser.add_argument("--name", required=True, help="of the JSON file in benchmarks/results")
     parser.add_argument("--size", type=int, help="resolution: 1, 2, 4, 8 a divisor, larger a width in pixels")
+    parser.add_argument("--start", choices=("bank", "nearest"), default="bank", help="where first poses come from")
     parser.add_argument("--pictures", type=int, help="at most so many test pictures, evenly taken; all if left out")
     parser.add_argument("--repeats", type=int, default=3, help="of the timing; the fastest counts")
     parser.add_argument("--adam", action="store_true", help="measure the paper's refinement too")
