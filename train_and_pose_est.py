@@ -13,6 +13,7 @@ from PAD_utils import steps
 from PAD_utils.config import config_from, make_parser
 from PAD_utils.job import open_job, run_script, write_run_json
 from PAD_utils.pose_benchmark import Combination, posed, run_combination, table, write_results
+from PAD_utils.tracking import log_figures
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
         write_results(job.folder, config.classname, results)
         write_run_json(job, {"class": data.description})
+        if config.wandb:
+            log_figures(config, {result["combination"]: {**result, "pictures": None} for result in results})
         print(table(results))
 
     return run_script(work, bool(config.verbose))

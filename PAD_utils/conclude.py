@@ -16,6 +16,7 @@ from PAD_utils.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_tab
 from PAD_utils.metrics import evaluate
 from PAD_utils.report import ReportImage, write_report
 from PAD_utils.steps import Model, Poses
+from PAD_utils.tracking import log_figures
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ def conclude(
     write_maps_and_table(job, samples, poses, verdicts)
     metrics, details = measure(job, model, samples, poses, verdicts)
     write_json(job.folder / "metrics.json", metrics)
+    if job.config.wandb:
+        log_figures(job.config, metrics)
     run = write_run_json(job, {"class": data.description})
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
     shown = report_images(job, samples, poses, verdicts)

@@ -20,10 +20,12 @@ from PAD_utils.config import RunConfig
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_json
 from PAD_utils.ledger import Ledger
+from PAD_utils.tracking import load_wandb
 
 log = logging.getLogger(__name__)
 
 USER_ERROR = 2  # the exit code of everything that the user can mend
+_DEVICES = ("cpu", "cuda")
 _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "diff-gaussian-rasterization", "simple-knn")
 
 
@@ -41,9 +43,12 @@ class Job:
 def open_job(config: RunConfig) -> Job:
     """Chooses the device, makes the result folder and reads what an earlier try has left there.
 
-    Raises UserError when the device is not there or the folder cannot be made. A folder belongs to one run at a time.
+    Raises UserError when the device or wandb is not there, or the folder cannot be made. A folder belongs to one run
+    at a time.
     """
     device = choose_device(config.device)
+    if config.wandb:
+        load_wandb()  # before hours of work, not after them
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(config.folder)
@@ -61,6 +66,8 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
+        if device.type not in _DEVICES:
+            raise UserError(f"--device {name} is not supported; take one of {', '.join(_DEVICES)}, or leave it out")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
