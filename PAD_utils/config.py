@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,9 @@ def config_from(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     config = RunConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(RunConfig)})
     if not 0 < config.false_alarm_rate < 1:
         parser.error(f"--false_alarm_rate must lie between 0 and 1, got {config.false_alarm_rate}")
+    angle = config.camera_angle_x
+    if angle is not None and not 0 < angle < math.pi:
+        parser.error(f"--camera_angle_x must lie between 0 and pi, got {angle}")
     for name in ("gauss_iters", "k", "hypotheses", "resolution"):
         value = getattr(config, name)
         if value is not None and value < 1:

@@ -11,7 +11,10 @@ from gaussian_splatting.files import replacing
 from PAD_utils.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 
 @contextmanager
@@ -21,10 +24,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The folder is made. On any error, or when nothing was written there, `path` keeps what it had.
     Raises UserError, naming `path`, when the disk is full or the place may not be written to.
     """
-    path = Path(path)
+    with explaining(path), replacing(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def explaining(path: str | Path) -> Iterator[None]:
+    """Raises UserError, naming `path`, when the disk is full or the place may not be written to."""
     try:
-        with replacing(path) as temporary:
-            yield temporary
+        yield
     except OSError as error:
         raise _explained(error, path) from error
 
@@ -61,7 +69,7 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}); fetch or make it again") from error
 
 
-def _explained(error: OSError, path: Path) -> Exception:
+def _explained(error: OSError, path: str | Path) -> Exception:
     """The UserError for a full disk or a forbidden place; any other error as it is."""
     if error.errno in _FULL:
         return UserError(f"{path} could not be written: the disk is full; free some space or choose another place")

@@ -34,7 +34,18 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "state.json"
-        self._stages: dict[str, dict[str, Any]] = read_json(self._path) if self._path.exists() else {}
+        self._stages: dict[str, dict[str, Any]] = self._read() if self._path.exists() else {}
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """A damaged file costs time, never the run."""
+        try:
+            return {
+                stage: {"fingerprint": str(entry["fingerprint"]), "facts": dict(entry["facts"])}
+                for stage, entry in read_json(self._path).items()
+            }
+        except Exception as error:  # a file that was edited or cut may be wrong in any way
+            log.warning("%s is damaged (%s: %s): all is done anew", self._path, type(error).__name__, error)
+            return {}
 
     def find(self, stage: str, expected: str) -> dict[str, Any] | None:
         """What was recorded of the stage, or None when it has to be run: never finished, or finished on other input."""

@@ -36,11 +36,13 @@ def prepare_subset(data_path: Path, classname: str, out: Path, task: Task, share
 
 def split(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """`share` of the numbers below `count`, drawn by `seed`, and the others, in order; UserError if one is empty."""
-    size = round(share * count)
+    size = round(share * count) if 0 < share < 1 else 0
     if not 0 < size < count:
         raise UserError(
-            f"--share {share:g} of {count} training views is {size}; choose one that leaves some on both sides"
+            f"--share {share:g} of {count} training views leaves none on one side; choose another between 0 and 1"
         )
+    if seed < 0:
+        raise UserError(f"--seed must not be negative, got {seed}")
     order = np.random.default_rng(seed).permutation(count)
     return sorted(order[:size].tolist()), sorted(order[size:].tolist())
 

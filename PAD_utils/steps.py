@@ -16,6 +16,7 @@ from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.train import TrainConfig, train_gaussians
 from PAD_utils.bank import load_or_make_bank
 from PAD_utils.errors import UserError
+from PAD_utils.files import explaining
 from PAD_utils.job import Job
 from PAD_utils.layout import list_pictures
 from PAD_utils.ledger import fingerprint, fingerprint_pictures
@@ -66,14 +67,15 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
     training = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
     if not config.train:
-        path = path if path.exists() else _newest_model(job.folder)
+        path = path if path.exists() else newest_model(job.folder)
         return Model(_load_model(job, path), path, fingerprint(path.stat().st_mtime_ns), *_known_facts(job))
     mark = fingerprint(training.as_dict(), config.seed, _describe(gallery))
     facts = job.ledger.find("train", mark)
     checkpoint = job.folder / "checkpoint.pt"
     if facts is None or not path.exists():
-        result = train_gaussians(gallery, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
-        save_ply(path, result.gaussians)
+        with explaining(job.folder):
+            result = train_gaussians(gallery, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
+            save_ply(path, result.gaussians)
         facts = {"psnr": result.psnr, "seconds": result.seconds}
         job.ledger.record("train", mark, facts)
     checkpoint.unlink(missing_ok=True)
@@ -167,17 +169,16 @@ def _load_model(job: Job, path: Path) -> Gaussians:
     try:
         return load_ply(path).to(job.device)
     except ValueError as error:
-        raise UserError(f"{error}; train again with -train 1") from error
+        raise UserError(f"{error}; remove the file and train again with -train 1") from error
 
 
-def _newest_model(folder: Path) -> Path:
+def newest_model(folder: Path) -> Path:
     """The model of the most iterations. Raises UserError when there is none."""
-    found = sorted(
-        folder.glob("point_cloud/iteration_*/point_cloud.ply"), key=lambda p: int(p.parent.name.split("_")[1])
-    )
-    if not found:
-        raise UserError(f"{folder} holds no point_cloud/iteration_*/point_cloud.ply; train first, with -train 1")
-    return found[-1]
+    models = {p.parent.name.partition("_")[2]: p for p in folder.glob("point_cloud/iteration_*/point_cloud.ply")}
+    numbered = {int(number): path for number, path in models.items() if number.isdecimal()}
+    if not numbered:
+        raise UserError(f"{folder} holds no point_cloud/iteration_<N>/point_cloud.ply; train first, with -train 1")
+    return numbered[max(numbered)]
 
 
 def _known_facts(job: Job) -> tuple[float | None, float | None]:

@@ -1,6 +1,7 @@
 """Interrupted training goes on where it was: the whole state, tied to the configuration and the pictures."""
 
 import hashlib
+import io
 import json
 import logging
 import pickle
@@ -55,8 +56,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, run: str) -> None:
         "history": checkpoint.history,
         "state": {name: getattr(checkpoint.state, name) for name in _STATE},
     }
+    buffer = io.BytesIO()  # written by torch itself, a full disk would be a RuntimeError that names no reason
+    torch.save(content, buffer)
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | None:

@@ -30,9 +30,11 @@ class View:
 def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 3"]:
     """A PNG, JPEG or WebP as RGB, transparency composited on white, resampled with an area filter to `resolution`.
 
-    Raises ValueError as `read_pixels`.
+    Raises ValueError as `read_pixels`, and on a picture of floats.
     """
     picture = read_pixels(path)
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{path}: its values are {picture.dtype}; save the picture with 8 or 16 bits a channel")
     width, height = target_size(picture.shape[1], picture.shape[0], resolution)
     return torch.from_numpy(area_resize(_on_white(_eight_bits(picture)), width, height))
 

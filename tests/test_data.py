@@ -73,6 +73,13 @@ def test_missing_picture_is_named(tmp_path):
         read_image(tmp_path / "gone.png")
 
 
+def test_a_picture_of_floats_is_named(tmp_path):
+    path = tmp_path / "floats.png"
+    path.write_bytes(cv2.imencode(".tiff", np.zeros((8, 8, 3), np.float32))[1].tobytes())
+    with pytest.raises(ValueError, match="floats.png: its values are float32"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("names", [("train/r_0", "train/r_1"), ("train/r_0.png", "train/r_1.png")])
 def test_blender_views(tmp_path, names):
     views = load_blender_views(blender_folder(tmp_path, names), "transforms_train.json")

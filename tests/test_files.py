@@ -45,9 +45,15 @@ def test_a_full_disk_is_one_clear_line_that_names_the_file(tmp_path: Path) -> No
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_a_file_where_a_folder_should_be_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "maps").write_text("in the way")
+    with pytest.raises(UserError, match=r"a\.txt could not be written \(File exists\)"):
+        write_text(tmp_path / "maps" / "a.txt", "text")
+
+
 def test_another_os_error_stays_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError), atomic_path(tmp_path / "a.txt"):
-        raise IsADirectoryError(errno.EISDIR, "is a directory")
+    with pytest.raises(ConnectionResetError), atomic_path(tmp_path / "a.txt"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:

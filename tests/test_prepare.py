@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from pathlib import Path
 
@@ -136,10 +137,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_another_split(fake_mad: 
     assert split(18, 0.5, 1) != split(18, 0.5, 2)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 1.0, 1.5, -1.0])
+@pytest.mark.parametrize("share", [0.0, 0.01, 1.0, 1.5, -1.0, math.nan])
 def test_a_share_that_leaves_a_side_empty_is_said(share: float) -> None:
     with pytest.raises(UserError, match="--share"):
         split(18, share, 0)
+
+
+def test_a_negative_seed_is_said() -> None:
+    with pytest.raises(UserError, match="--seed must not be negative"):
+        split(18, 0.5, -1)
 
 
 def test_the_scripts(fake_mad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The main job as a user runs it, on a tiny class in a temporary folder."""
 
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from PAD_utils.maps import read_map
+from PAD_utils.steps import newest_model
 from train_and_render import main
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +101,7 @@ def test_pictures_of_a_folder_are_inspected(fake_mad: Path) -> None:
         (["-c", "99Nothing"], "99Nothing"),
         (["-train", "0"], "-train 1"),
         (["--device", "cuda:77"], "cuda:77"),
+        (["--device", "meta"], "meta"),
         (["--images", "no_such_folder"], "no_such_folder"),
         (["--weights", "no_such_file.pth", "--features", "efficientnet-b4"], "no_such_file.pth"),
     ],
@@ -109,6 +112,31 @@ def test_errors_are_one_line_and_exit_2(
     assert main([*QUICK, "-data_path", str(fake_mad), "--refiner", "adam", *arguments]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and named in error[0]
+
+
+@pytest.mark.parametrize("angle", ["0", "-1", "3.2", "nan"])
+def test_an_impossible_field_of_view_is_said(capsys: pytest.CaptureFixture[str], angle: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--camera_angle_x", angle])
+    assert "--camera_angle_x must lie between 0 and pi" in capsys.readouterr().err
+
+
+def test_a_full_disk_while_training_is_one_line(
+    fake_mad: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gaussian_splatting.train.save_checkpoint", full)
+    assert main([*QUICK, "-data_path", str(fake_mad)]) == 2
+    assert "the disk is full" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_model_of_the_most_iterations_is_taken(tmp_path: Path) -> None:
+    for name in ("iteration_90", "iteration_1000", "iteration_best"):
+        (tmp_path / "point_cloud" / name).mkdir(parents=True)
+        (tmp_path / "point_cloud" / name / "point_cloud.ply").touch()
+    assert newest_model(tmp_path).parent.name == "iteration_1000"
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in ROOT.glob("*.py")))
