@@ -1,12 +1,8 @@
 """A class of MAD-Sim (or of another data set in one of the known layouts) in memory: posed gallery and test samples."""
 
 import logging
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +15,7 @@ from gaussian_splatting.data import View, area_resize, read_image, target_size
 from PAD_utils.errors import UserError
 from PAD_utils.layout import GOOD, KIND_NAMES, ClassFiles, Kind, TestFile, TrainFile, list_class
 from PAD_utils.maps import read_mask
+from PAD_utils.picture_cache import load_pictures, parallel
 
 CLASSES = (
     *("01Gorilla", "02Unicorn", "03Mallard", "04Turtle", "05Whale", "06Bird", "07Owl", "08Sabertooth", "09Swan"),
@@ -28,8 +25,6 @@ CLASSES = (
 MASK_COVERAGE = 0.25  # a pixel of a resampled mask is anomalous when more than this share of it is
 
 _log = logging.getLogger(__name__)
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True)
@@ -86,9 +81,12 @@ def load_class(data_path: Path, classname: str, resolution: int | None = None) -
     except ValueError as error:
         raise UserError(f"--resolution: {error}") from None
     reader = _Reader(files, size, target)
-    data = ClassData(
-        files.name, files.kind, files.root, _parallel(reader.view, files.train), _parallel(reader.sample, files.test)
-    )
+    paths = [*(file.path for file in files.train), *(file.path for file in files.test)]
+    pictures = load_pictures(paths, target, reader.image)
+    masks = parallel(reader.mask, [file.mask for file in files.test])
+    gallery = [reader.view(file, image) for file, image in zip(files.train, pictures, strict=False)]
+    test = [reader.sample(*of) for of in zip(files.test, pictures[len(gallery) :], masks, strict=True)]
+    data = ClassData(files.name, files.kind, files.root, gallery, test)
     empty = [s.key for s in data.test if s.mask is not None and not s.mask.any()]
     if empty:
         _log.warning(
@@ -117,22 +115,22 @@ class _Reader:
     size: tuple[int, int]
     target: tuple[int, int]
 
-    def view(self, file: TrainFile) -> View:
-        return View(file.path.stem, self._camera(file.world_from_camera, file.path), self._image(file.path))
+    def view(self, file: TrainFile, image: UInt8[Tensor, "h w 3"]) -> View:
+        return View(file.path.stem, self._camera(file.world_from_camera, file.path), image)
 
-    def sample(self, file: TestFile) -> Sample:
+    def sample(self, file: TestFile, image: UInt8[Tensor, "h w 3"], mask: Bool[Tensor, "h w"] | None) -> Sample:
         camera = None if file.world_from_camera is None else self._camera(file.world_from_camera, file.path)
-        return Sample(file.defect, file.path.stem, self._image(file.path), self._mask(file.mask), camera)
+        return Sample(file.defect, file.path.stem, image, mask, camera)
 
     def _camera(self, world_from_camera: Float[Tensor, "4 4"], path: Path) -> Camera:
         return Camera.from_blender(world_from_camera, self.files.camera_angle_x_rad, *self.target, name=str(path))
 
-    def _image(self, path: Path) -> UInt8[Tensor, "h w 3"]:
+    def image(self, path: Path) -> UInt8[Tensor, "h w 3"]:
         image = _picture(path)
         self._check_size(path, image.shape[1], image.shape[0])
         return torch.from_numpy(area_resize(image.numpy(), *self.target))
 
-    def _mask(self, path: Path | None) -> Bool[Tensor, "h w"] | None:
+    def mask(self, path: Path | None) -> Bool[Tensor, "h w"] | None:
         if path is None:
             return None
         mask = read_mask(path)
@@ -150,9 +148,3 @@ def _picture(path: Path) -> UInt8[Tensor, "h w 3"]:
         return read_image(path)
     except ValueError as error:
         raise UserError(f"{error}; fetch or make it again") from None
-
-
-def _parallel(read: Callable[[_In], _Out], files: Iterable[_In]) -> list[_Out]:
-    """Decoding lets go of the interpreter lock, so threads are enough; the order is kept."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        return list(pool.map(read, files))

@@ -77,10 +77,14 @@ class TrainConfig:
             raise ValueError(f'the preset must be "paper" or "fast", got {name!r}')
         many = device_type == "cuda"
         degree = FAST_SH_DEGREE if sh_degree is None else sh_degree
-        return TrainConfig.fast(iterations or (4000 if many else 3000), degree, views_per_step=4 if many else 1)
+        if not many:
+            return TrainConfig.fast(iterations or 3000, degree)
+        return TrainConfig.fast(iterations or 4000, degree, views_per_step=4, budget=40.0)
 
     @staticmethod
-    def fast(iterations: int = 3000, sh_degree: int = FAST_SH_DEGREE, views_per_step: int = 1) -> "TrainConfig":
+    def fast(
+        iterations: int = 3000, sh_degree: int = FAST_SH_DEGREE, views_per_step: int = 1, budget: float = 25.0
+    ) -> "TrainConfig":
         """Ours: from the visual hull, coarse to fine, with a budget of Gaussians and rates that decay."""
         return TrainConfig(
             iterations=iterations,
@@ -101,7 +105,7 @@ class TrainConfig:
             densify_every=max(1, iterations // 30),
             prune_opacity=0.02,
             opacity_reset_every=0,
-            budget=40.0,
+            budget=budget,
             start_share=0.25,
             sh_rest_share=0.2,
         )

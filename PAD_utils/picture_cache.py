@@ -1,0 +1,103 @@
+"""Decoded pictures of a class, kept for the next run: reading them back is ten times as fast as decoding PNG files."""
+
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gaussian_splatting.files import replacing
+
+WORTH_KEEPING = 64 << 20  # bytes; what is smaller is decoded in a blink
+_LIMIT = 8 << 30  # bytes of all files together; the oldest go first
+_SPARE = 4  # times a file's size that must be free on the disk before it is written
+_ABANDONED_S = 3600  # since when nobody has written to a file that still has its temporary name
+_VERSION = 1  # part of the key: raise it when pictures are decoded or resampled in another way
+
+_log = logging.getLogger(__name__)
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def load_pictures(
+    paths: Sequence[Path], size: tuple[int, int], decode: Callable[[Path], UInt8[Tensor, "h w 3"]]
+) -> list[UInt8[Tensor, "h w 3"]]:
+    """`decode(path)` for all paths, which gives pictures of `size` (width, height), in order.
+
+    Kept in $XDG_CACHE_HOME/splatpose (or ~/.cache/splatpose) under a key of the paths, sizes and times of the files, so
+    that a changed file is decoded again. A cache that cannot be written or read is no error.
+    """
+    place = cache_folder() / f"{_key(paths, size)}.npy"
+    kept = _read(place, (len(paths), size[1], size[0], 3))
+    if kept is not None:
+        return list(kept)
+    pictures = parallel(decode, paths)
+    if sum(picture.numel() for picture in pictures) >= WORTH_KEEPING:
+        threading.Thread(target=_keep, args=(place, pictures), name="picture cache").start()
+    return pictures
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "splatpose"
+
+
+def parallel(read: Callable[[_In], _Out], files: Sequence[_In]) -> list[_Out]:
+    """Decoding lets go of the interpreter lock, so threads are enough; the order is kept."""
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        return list(pool.map(read, files))
+
+
+def _key(paths: Sequence[Path], size: tuple[int, int]) -> str:
+    digest = hashlib.sha256(f"{_VERSION} {size}".encode())
+    for path in paths:
+        try:
+            facts = path.stat()
+            digest.update(f"\0{path.absolute()} {facts.st_size} {facts.st_mtime_ns}".encode())
+        except OSError:  # decoding will say what is wrong with it
+            digest.update(f"\0{path} missing".encode())
+    return digest.hexdigest()[:32]
+
+
+def _read(place: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "n h w 3"] | None:
+    try:
+        kept = np.load(place, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return torch.from_numpy(kept) if kept.shape == shape and kept.dtype == np.uint8 else None
+
+
+def _keep(place: Path, pictures: Sequence[Tensor]) -> None:
+    size = sum(picture.numel() for picture in pictures)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(place.parent, size)
+        if shutil.disk_usage(place.parent).free < _SPARE * size:
+            return
+        with replacing(place) as temporary, temporary.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), *pictures[0].shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for picture in pictures:
+                file.write(picture.contiguous().numpy().data)
+    except OSError as error:
+        _log.debug("pictures not kept in %s: %s", place, error)
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Removes the oldest files until `size` more bytes stay below the limit, and what a killed run was writing."""
+    files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda of: of[0].st_mtime_ns)
+    total = sum(facts.st_size for facts, _ in files) + size
+    for facts, path in files:
+        if total > _LIMIT or (path.name.startswith(".") and time.time() - facts.st_mtime > _ABANDONED_S):
+            total -= facts.st_size
+            path.unlink(missing_ok=True)
