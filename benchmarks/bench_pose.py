@@ -9,6 +9,7 @@ localised on its own: `alone` is the time from a picture in memory to its pose.
 
 import argparse
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.match_count import MatchCountRetriever
 from benchmarks.results_file import save_result
 from benchmarks.true_poses import true_camera
 from gaussian_splatting.camera import Camera
@@ -58,6 +60,7 @@ def main() -> None:
     seconds_bank = time.perf_counter() - began
     angle = gallery[0].camera.camera_angle_x_rad
     retrievers: list[Retriever] = [BankRetriever(bank, angle, "bank"), gallery_retriever(gallery, angle, device)]
+    by_matches = [MatchCountRetriever(gallery)] if arguments.matches else []
     start = next(r for r in retrievers if r.name == arguments.start)
     figures = {
         "class": data.name,
@@ -67,8 +70,8 @@ def main() -> None:
         "gaussians": len(gaussians),
         "pictures": len(cameras),
         "bank": {"views": len(bank.distance), "seconds": seconds_bank},
-        "retrieval_test": {r.name: retrieval_figures(r, queries) for r in retrievers},
-        "retrieval_training_left_out": leave_one_out(retrievers[0], gallery, angle, device),
+        "retrieval_test": {r.name: retrieval_figures(r, queries) for r in (*retrievers, *by_matches)},
+        "retrieval_training_left_out": leave_one_out(retrievers[0], by_matches, gallery, device),
         "gauss-newton": refine_figures(gaussians, queries, start, GaussNewtonRefiner(), arguments.repeats),
     }
     if arguments.adam:
@@ -87,6 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--start", choices=("bank", "nearest"), default="bank", help="where first poses come from")
     parser.add_argument("--pictures", type=int, help="at most so many test pictures, evenly taken; all if left out")
     parser.add_argument("--repeats", type=int, default=3, help="of the timing; the fastest counts")
+    parser.add_argument("--matches", action="store_true", help="measure SplatPose's way of choosing a view too")
     parser.add_argument("--adam", action="store_true", help="measure the paper's refinement too")
     parser.add_argument("--device", help="the first GPU, or the CPU, if left out")
     return parser.parse_args()
@@ -114,15 +118,22 @@ def retrieval_figures(retriever: Retriever, queries: Queries) -> dict[str, Any]:
     return recalls(retriever.hypotheses(queries.images, HYPOTHESES), queries.cameras)
 
 
-def leave_one_out(bank: Retriever, gallery: list[View], angle: float, device: torch.device) -> dict[str, Any]:
+def leave_one_out(
+    bank: Retriever, by_matches: list[MatchCountRetriever], gallery: list[View], device: torch.device
+) -> dict[str, Any]:
     """Every tenth training picture as a query: of the bank, which holds none of them, and of all the other ones."""
+    angle = gallery[0].camera.camera_angle_x_rad
     left_out = range(0, len(gallery), 10)
     images, true = torch.stack([gallery[i].image for i in left_out]), [gallery[i].camera for i in left_out]
-    found = []
-    for i, image in zip(left_out, images, strict=True):
+    found: dict[str, list[list[Camera]]] = defaultdict(list)
+    for i, image in zip(left_out, images[:, None], strict=True):
         retriever = gallery_retriever([*gallery[:i], *gallery[i + 1 :]], angle, device)
-        found += retriever.hypotheses(image[None], HYPOTHESES)
-    return {"bank": recalls(bank.hypotheses(images, HYPOTHESES), true), "nearest": recalls(found, true)}
+        found[retriever.name] += retriever.hypotheses(image, HYPOTHESES)
+        for matches in by_matches:
+            (cameras,) = matches.hypotheses(image, HYPOTHESES + 1)
+            found[matches.name].append([c for c in cameras if c is not gallery[i].camera][:HYPOTHESES])
+    found[bank.name] = bank.hypotheses(images, HYPOTHESES)
+    return {name: recalls(cameras, true) for name, cameras in found.items()}
 
 
 def refine_figures(
