@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.readme_tables import NOT_MEASURED, RESULTS, result, table
+from benchmarks.readme_tables import NOT_MEASURED, RESULTS, poses, recall, result, table
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _KERNELS = {
@@ -77,7 +77,42 @@ def counts() -> str:
     return table(["per view", "count"], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"training": training, "kernels": kernels, "counts": counts}
+def compilation() -> str:
+    """How long the kernels took to compile on a machine that never had."""
+    measured = result("gpu_compile")
+    if measured is None:
+        return NOT_MEASURED
+    seconds = measured["figures"]["seconds_compiling"]
+    return table(
+        ["first compilation", "on"],
+        [[f"{seconds:.1f} s", f"{measured['machine']['device']}, {measured['machine']['cores']} cores"]],
+    )
+
+
+def curves() -> str:
+    """PSNR of unseen views after so many seconds of training, evaluation left out."""
+    rows = []
+    for path in sorted(RESULTS.glob("*.json")):
+        content = json.loads(path.read_text())
+        curve = content["figures"].get("curve")
+        if not curve:
+            continue
+        points = [curve[round(share * (len(curve) - 1))] for share in (0.1, 0.25, 0.5, 0.75, 1)]
+        steps = [f"{point['seconds']:.1f} s: {point['psnr']:.2f} dB" for point in points]
+        rows.append([path.stem, content["machine"]["device"], *steps])
+    header = ["run", "on", *(f"{share} of the steps" for share in ("a tenth", "a quarter", "half", "3 / 4", "all"))]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "training": training,
+    "curves": curves,
+    "kernels": kernels,
+    "counts": counts,
+    "compilation": compilation,
+    "poses": poses,
+    "recall": recall,
+}
 
 
 def filled(text: str) -> str:

@@ -87,7 +87,65 @@ def training_on_gpu() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
-TABLES: dict[str, Callable[[], str]] = {"jobs": jobs, "training_on_gpu": training_on_gpu}
+def poses() -> str:
+    """Errors and times of every run of benchmarks/bench_pose.py, refined by Gauss-Newton."""
+    rows = []
+    for path in sorted(RESULTS.glob("pose_*.json")):
+        content = json.loads(path.read_text())
+        figures = content["figures"]
+        found = figures["gauss-newton"]
+        seconds = found["seconds_retrieve_per_picture"] + found["seconds_refine_per_picture"]
+        rows.append(
+            [
+                f"{figures['class']}, {figures['width']} px, SH {figures['sh_degree']}, {figures['pictures']} pictures",
+                content["machine"]["device"],
+                figures["start"],
+                f"{found['rotation_deg']['median']:.4f} / {found['rotation_deg_worst']:.3f}",
+                f"{found['translation']['median']:.4f}",
+                f"{1000 * seconds:.1f} ms / {1000 * found['seconds_alone']:.0f} ms",
+            ]
+        )
+    header = [
+        "queries",
+        "device",
+        "first poses",
+        "rotation error median / worst (degrees)",
+        "translation, median (units)",
+        "per picture, all in one call / alone",
+    ]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+def recall() -> str:
+    """Share of first poses within some angle, on test pictures and on training pictures that were left out."""
+    rows = []
+    for path in sorted(RESULTS.glob("pose_*.json")):
+        figures = json.loads(path.read_text())["figures"]
+        for queries in ("retrieval_test", "retrieval_training_left_out"):
+            for name, found in figures[queries].items():
+                first, best = (found[f"recall_{which}"] for which in ("first", "best_of_all"))
+                rows.append(
+                    [
+                        f"{figures['class']}, {figures['width']} px",
+                        queries.removeprefix("retrieval_").replace("_", " "),
+                        name,
+                        f"{found['median_first_deg']:.1f}",
+                        " / ".join(percent(first[limit]) for limit in ("5", "10", "15")),
+                        " / ".join(percent(best[limit]) for limit in ("5", "10", "15")),
+                    ]
+                )
+    header = [
+        "class",
+        "queries",
+        "chosen by",
+        "median (degrees)",
+        "first within 5 / 10 / 15 degrees (%)",
+        "best of eight (%)",
+    ]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+TABLES: dict[str, Callable[[], str]] = {"jobs": jobs, "training_on_gpu": training_on_gpu, "poses": poses}
 
 
 def filled(text: str) -> str:
