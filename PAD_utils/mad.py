@@ -1,6 +1,8 @@
 """A class of MAD-Sim (or of another data set in one of the known layouts) in memory: posed gallery and test samples."""
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +89,7 @@ def load_class(data_path: Path, classname: str, resolution: int | None = None) -
     gallery = [reader.view(file, image) for file, image in zip(files.train, pictures, strict=False)]
     test = [reader.sample(*of) for of in zip(files.test, pictures[len(gallery) :], masks, strict=True)]
     data = ClassData(files.name, files.kind, files.root, gallery, test)
+    check_names(data.test, files.root / "test")
     empty = [s.key for s in data.test if s.mask is not None and not s.mask.any()]
     if empty:
         _log.warning(
@@ -94,6 +97,14 @@ def load_class(data_path: Path, classname: str, resolution: int | None = None) -
             files.root / "ground_truth", len(empty), empty[0],
         )  # fmt: skip
     return data
+
+
+def check_names(samples: Iterable[Sample], folder: Path) -> None:
+    """Raises UserError when two pictures differ in their format only: results go by names without it."""
+    names = Counter(f"{sample.defect}/{sample.name}" for sample in samples)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise UserError(f"{folder}: two pictures go by the name {twice[0]}, in different formats; rename or remove one")
 
 
 def resize_mask(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> Bool[np.ndarray, "h2 w2"]:

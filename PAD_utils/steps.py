@@ -22,7 +22,7 @@ from PAD_utils.layout import list_pictures
 from PAD_utils.ledger import fingerprint, fingerprint_pictures
 from PAD_utils.localize import localize
 from PAD_utils.loftr import loftr_retriever
-from PAD_utils.mad import ClassData, Sample, load_class
+from PAD_utils.mad import ClassData, Sample, check_names, load_class
 from PAD_utils.outputs import PoseFile
 from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
 
@@ -83,7 +83,8 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
-    """Step 3: what is to be judged, the test set or the pictures of --images. Raises UserError when there are none."""
+    """Step 3: what is to be judged, the test set or the pictures of --images. Raises UserError when there are none, or
+    two of one name."""
     if job.config.images is None:
         if not data.test:
             raise UserError(f"{data.root / 'test'} holds no pictures; put some there, or inspect others with --images")
@@ -96,7 +97,9 @@ def load_samples(job: Job, data: ClassData) -> list[Sample]:
     except ValueError as error:
         raise UserError(str(error)) from error
     log.info("%d pictures to inspect in %s", len(paths), job.config.images)
-    return [Sample(INSPECTED, path.stem, image, None, None) for path, image in zip(paths, pictures, strict=True)]
+    samples = [Sample(INSPECTED, path.stem, image, None, None) for path, image in zip(paths, pictures, strict=True)]
+    check_names(samples, job.config.images)
+    return samples
 
 
 def localise(job: Job, model: Model, gallery: list[View], samples: list[Sample]) -> Poses:

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_class import NAME
 
 from PAD_utils.maps import read_map
 from PAD_utils.steps import newest_model
@@ -93,6 +95,7 @@ def test_pictures_of_a_folder_are_inspected(fake_mad: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["image_auroc"] is None and "--images" in metrics["undefined"]["image_auroc"]
     assert all(row["label"] == "" for row in csv.DictReader((folder / "images.csv").open()))
+    assert {path.parent.name for path in (folder / "anomaly_maps").glob("*/*")} == {"images"}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,17 @@ def test_errors_are_one_line_and_exit_2(
     assert main([*QUICK, "-data_path", str(fake_mad), "--refiner", "adam", *arguments]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and named in error[0]
+
+
+def test_two_pictures_of_one_name_are_said(fake_mad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fake_mad / NAME / "test" / "good"
+    photos = Path(shutil.copytree(folder, fake_mad / "photos"))
+    shutil.copy(folder / "1.png", photos / "1.jpg")
+    assert main([*QUICK, "-data_path", str(fake_mad), "--images", str(photos)]) == 2
+    assert "two pictures go by the name images/1," in capsys.readouterr().err.splitlines()[-1]
+    shutil.copy(folder / "1.png", folder / "1.jpg")
+    assert main([*QUICK, "-data_path", str(fake_mad)]) == 2
+    assert "two pictures go by the name good/1," in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("angle", ["0", "-1", "3.2", "nan"])
