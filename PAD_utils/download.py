@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PAD_utils.errors import UserError
+from PAD_utils.files import explaining
 from PAD_utils.mad import CLASSES
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,8 @@ def _is_class(folder: Path) -> bool:
 @contextmanager
 def _fetched(file: DriveFile, folder: Path) -> Iterator[Path]:
     """Downloads and unpacks a zip into a folder of its own within `folder`, removed in the end with the zip."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with explaining(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     archive = folder / file.name
     if not archive.is_file():
         _download(file, archive)

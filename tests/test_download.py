@@ -51,6 +51,13 @@ def test_classes_arrive_whole_and_nothing_else_stays(drive, archive: Path, tmp_p
     assert len(drive.asked) == 1  # nothing is fetched twice
 
 
+def test_a_file_in_the_place_of_the_folder_is_said(drive, archive: Path, tmp_path: Path) -> None:
+    drive.serve = archive
+    (tmp_path / "MAD-Sim").write_text("in the way")
+    with pytest.raises(UserError, match=r"MAD-Sim could not be written \(File exists\)"):
+        fetch_mad_sim(tmp_path / "MAD-Sim", (NAME,))
+
+
 def test_no_network_is_one_line_with_the_way_round(drive, tmp_path: Path) -> None:
     drive.serve = OSError("Name or service not known\nand more")
     with pytest.raises(UserError, match=r"Name or service not known\).*--data_path") as caught:
