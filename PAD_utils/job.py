@@ -100,7 +100,7 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_script(work: Callable[[], None], verbose: bool = False) -> int:
-    """Runs `work` with logging set up; a UserError becomes one line on stderr and exit code 2."""
+    """Runs `work` with logging set up; what the user can mend becomes one line on stderr and exit code 2."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("PIL", "matplotlib", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -109,6 +109,10 @@ def run_script(work: Callable[[], None], verbose: bool = False) -> int:
             work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        print(f"error: the GPU's memory is full ({reason}); free some, or shrink with --resolution", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
