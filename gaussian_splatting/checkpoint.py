@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 Record = dict[str, int | float]  # one line of a training history
 
-_FORMAT = 1
-_STATE = ("params", "exp_avg", "exp_avg_sq", "adam_step", "grad2d_sum", "grad2d_count", "max_radius")
+_FORMAT = 2
+_STATE = ("params", "exp_avg", "exp_avg_sq", "adam_step", "grad2d_sum", "grad2d_count")
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ class LossConfig:
 class TrainingState:
     """Raw parameters (the fields of Gaussians), their Adam moments under the same names, and the density statistics
     since the last density event: `grad2d_sum` sums |dL_view/d(2D mean)| over the views that drew the Gaussian, in
-    normalised device coordinates (pixels times W/2, H/2, as 3DGS), `grad2d_count` counts those views, `max_radius` is
-    in pixels. All float32 on one device."""
+    normalised device coordinates (pixels times W/2, H/2, as 3DGS), `grad2d_count` counts those views. All float32 on
+    one device."""
 
     params: dict[str, Tensor]
     exp_avg: dict[str, Tensor]
@@ -44,7 +44,6 @@ class TrainingState:
     adam_step: int
     grad2d_sum: Float[Tensor, "n"]
     grad2d_count: Float[Tensor, "n"]
-    max_radius: Float[Tensor, "n"]
 
     @staticmethod
     def start(gaussians: Gaussians) -> "TrainingState":
@@ -53,7 +52,7 @@ class TrainingState:
         zeros = params["opacity_logits"].new_zeros
         n = len(gaussians)
         moments = [{k: torch.zeros_like(v) for k, v in params.items()} for _ in range(2)]
-        return TrainingState(params, moments[0], moments[1], 0, zeros(n), zeros(n), zeros(n))
+        return TrainingState(params, moments[0], moments[1], 0, zeros(n), zeros(n))
 
     def gaussians(self) -> Gaussians:
         """The model as it stands; shares the tensors."""
@@ -61,7 +60,7 @@ class TrainingState:
 
     def clear_statistics(self) -> None:
         n = len(self)
-        for name in ("grad2d_sum", "grad2d_count", "max_radius"):
+        for name in ("grad2d_sum", "grad2d_count"):
             setattr(self, name, self.params["means"].new_zeros(n))
 
     def __len__(self) -> int:
@@ -134,7 +133,7 @@ class CpuEngine:
         assert self._images is not None
         batch = Batch(self._poses[views], self._intrinsics[views], self._images[views], background)
         moments = Moments(state.exp_avg, state.exp_avg_sq, ADAM_BETAS, ADAM_EPS)
-        statistics = Statistics(state.grad2d_sum, state.grad2d_count, state.max_radius)
+        statistics = Statistics(state.grad2d_sum, state.grad2d_count)
         state.adam_step += 1
         return training_step(
             state.params, moments, statistics, batch, step=state.adam_step, rates=rates, ssim_weight=ssim_weight
@@ -181,7 +180,6 @@ def _count(state: TrainingState, grad2d: Float[Tensor, "b n 2"], radii: Tensor, 
     x, y = (grad2d * grad2d.new_tensor([0.5 * width, 0.5 * height])).unbind(-1)
     state.grad2d_sum += torch.hypot(x, y).sum(0)
     state.grad2d_count += radii.sign().sum(0)
-    torch.maximum(state.max_radius, radii.amax(0).to(torch.float32), out=state.max_radius)
 
 
 def adam(state: TrainingState, grads: dict[str, Tensor], rates: dict[str, float]) -> None:

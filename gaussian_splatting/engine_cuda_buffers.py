@@ -14,7 +14,7 @@ from gaussian_splatting.data import View, area_resize
 from gaussian_splatting.engine import TrainingState
 
 PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
-_STATISTICS = ("grad2d_sum", "grad2d_count", "max_radius")
+_STATISTICS = ("grad2d_sum", "grad2d_count")
 
 
 class Status:

@@ -146,7 +146,6 @@ def test_engine_agrees_with_the_cpu_engine(sh_degree: int, slots: int) -> None:
         moved = value - _start(sh_degree, "cpu").params[name]
         assert (gpu.params[name].cpu() - value).norm() <= 0.02 * moved.norm(), name
     torch.testing.assert_close(gpu.grad2d_count.cpu(), cpu.grad2d_count)
-    torch.testing.assert_close(gpu.max_radius.cpu(), cpu.max_radius)
     assert (gpu.grad2d_sum.cpu() - cpu.grad2d_sum).norm() <= 1e-3 * cpu.grad2d_sum.norm()
 
 

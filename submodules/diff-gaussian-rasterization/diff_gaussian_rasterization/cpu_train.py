@@ -37,11 +37,10 @@ class Moments(NamedTuple):
 
 class Statistics(NamedTuple):
     """What density control reads, each (N,): `grad2d_sum` sums |dL_view/d(projected mean)| in units of half the
-    picture's size over the views that draw a Gaussian, `grad2d_count` counts them, `max_radius` is in pixels."""
+    picture's size over the views that draw a Gaussian, `grad2d_count` counts them."""
 
     grad2d_sum: Tensor
     grad2d_count: Tensor
-    max_radius: Tensor
 
 
 def training_step(
@@ -77,5 +76,5 @@ def training_step(
         arguments += [params[name], moments.exp_avg[name], moments.exp_avg_sq[name], gradient]
     arguments += [scales, opacities, torch.tensor(table, dtype=torch.float64), *moments.betas, moments.eps, step]
     arguments += [views, v.screen_offsets, out.radii, width, height, *statistics]
-    cpu.call("gs_train_update", dtype, *arguments)
+    cpu.call("gs_train_step", dtype, *arguments)
     return loss

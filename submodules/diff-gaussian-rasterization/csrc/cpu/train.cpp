@@ -79,14 +79,14 @@ struct Adam {
     }
 };
 
-// Density statistics of the Gaussians, see gs_train_update.
+// Density statistics of the Gaussians, see gs_train_step.
 template <typename T>
 struct Statistics {
     int64_t views;
     const T* v_offsets;    // (B, N, 2), px
     const int32_t* radii;  // (B, N)
     T half_width, half_height;
-    T *gradient_sum, *view_count, *max_radius;
+    T *gradient_sum, *view_count;
 
     void add(int64_t count, int64_t i) const {
         for (int64_t view = 0; view < views; ++view) {
@@ -95,7 +95,6 @@ struct Statistics {
             const T x = v_offsets[2 * k] * half_width, y = v_offsets[2 * k + 1] * half_height;
             gradient_sum[i] += T(views) * std::sqrt(x * x + y * y);
             view_count[i] += 1;
-            max_radius[i] = std::max(max_radius[i], T(radii[k]));
         }
     }
 };
@@ -131,7 +130,7 @@ void update(int64_t count, int64_t sh_count, const Parameter<T>* parameters, con
 }  // namespace
 }  // namespace gs
 
-// gs_train_update: for each of means, log_scales, quats, opacity_logits and sh the value, both moments (updated in place)
+// gs_train_step: for each of means, log_scales, quats, opacity_logits and sh the value, both moments (updated in place)
 // and the gradient in the drawn quantity; then the drawn scales and opacities. The statistics sum |gradient in the
 // projected mean| of each view's own loss, the loss being a mean over views, in units of half the picture's size.
 #define GS_TRAIN(T, SUFFIX)                                                                                            \
@@ -139,13 +138,13 @@ void update(int64_t count, int64_t sh_count, const Parameter<T>* parameters, con
                                         T* opacities) {                                                                \
         gs::activate(count, log_scales, opacity_logits, scales, opacities);                                            \
     }                                                                                                                  \
-    GS_EXPORT void gs_train_update_##SUFFIX(                                                                           \
+    GS_EXPORT void gs_train_step_##SUFFIX(                                                                             \
         int64_t count, int64_t sh_count, T* means, T* m_means, T* s_means, const T* v_means, T* log_scales,            \
         T* m_scales, T* s_scales, const T* v_scales, T* quats, T* m_quats, T* s_quats, const T* v_quats, T* logits,    \
         T* m_logits, T* s_logits, const T* v_opacities, T* sh, T* m_sh, T* s_sh, const T* v_sh, const T* scales,       \
         const T* opacities, const double* rates, double beta1, double beta2, double epsilon, int64_t step,             \
         int64_t views, const T* v_offsets, const int32_t* radii, int64_t width, int64_t height, T* gradient_sum,       \
-        T* view_count, T* max_radius) {                                                                                \
+        T* view_count) {                                                                                               \
         const gs::Parameter<T> parameters[] = {{means, m_means, s_means, v_means},                                     \
                                                {log_scales, m_scales, s_scales, v_scales},                             \
                                                {quats, m_quats, s_quats, v_quats},                                     \
@@ -154,8 +153,8 @@ void update(int64_t count, int64_t sh_count, const Parameter<T>* parameters, con
         const double steps = double(step);                                                                             \
         const gs::Adam<T> adam = {T(beta1), T(beta2), T(epsilon), T(1 / (1 - std::pow(beta1, steps))),                 \
                                   T(1 / std::sqrt(1 - std::pow(beta2, steps)))};                                       \
-        const gs::Statistics<T> statistics = {views,           v_offsets,    radii,      T(width) / 2, T(height) / 2,  \
-                                              gradient_sum,    view_count,   max_radius};                              \
+        const gs::Statistics<T> statistics = {views,         v_offsets,    radii,     T(width) / 2,                    \
+                                              T(height) / 2, gradient_sum, view_count};                                \
         gs::update(count, sh_count, parameters, scales, opacities, rates, adam, statistics);                           \
     }
 

@@ -46,7 +46,7 @@ struct Parameters {
 };
 
 struct Statistics {
-    float *gradient_sum, *gradient_count, *max_radius;
+    float *gradient_sum, *gradient_count;
 };
 
 // The gradient of one Gaussian's raw parameters, the colours apart.
@@ -60,12 +60,11 @@ struct StepShape {
     int slots, stride, width, height;
 };
 
-GS_FN void add_statistics(const StepShape& shape, Statistics out, int i, int radius, const SplatGradient& v) {
+GS_FN void add_statistics(const StepShape& shape, Statistics out, int i, const SplatGradient& v) {
     const float gx = v.projection.mean.x * (0.5f * shape.width * shape.slots);
     const float gy = v.projection.mean.y * (0.5f * shape.height * shape.slots);
     out.gradient_sum[i] += sqrt(gx * gx + gy * gy);
     out.gradient_count[i] += 1;
-    out.max_radius[i] = max_of(out.max_radius[i], float(radius));
 }
 
 // Sums the gradients of Gaussian i over the views of the step, and clears what it has read.
@@ -79,8 +78,8 @@ GS_FN RawGradient gather(const StepShape& shape, Parameters p, int i, const floa
     RawGradient out = {};
     float v_opacity = 0, opacity = 0;
     for (int slot = 0; slot < shape.slots; ++slot) {
-        const int place = slot * shape.stride + i, radius = radii[place];
-        if (radius == 0) continue;
+        const int place = slot * shape.stride + i;
+        if (radii[place] == 0) continue;
         const Splat s = splats[place];
         const SplatGradient v = splat_gradient(s, sums[place]);
         sums[place] = {};
@@ -98,7 +97,7 @@ GS_FN RawGradient gather(const StepShape& shape, Parameters p, int i, const floa
         out.quat = {out.quat.w + g.quat.w, out.quat.x + g.quat.x, out.quat.y + g.quat.y, out.quat.z + g.quat.z};
         opacity = s.opacity;
         v_opacity += v.opacity;
-        add_statistics(shape, statistics, i, radius, v);
+        add_statistics(shape, statistics, i, v);
     }
     out.opacity_logit = v_opacity * opacity * (1 - opacity);
     return out;
@@ -162,14 +161,14 @@ using namespace gs;
         float* m_opacity_logits, float* m_sh, float* v_means, float* v_log_scales, float* v_quats,                    \
         float* v_opacity_logits, float* v_sh, const float* cam_from_world, const float* intrinsics, const int* order, \
         const Rates* rates, int* step, const Splat* splats, const int* radii, SplatSums* sums, float* gradient_sum,   \
-        float* gradient_count, float* max_radius, int* finished_blocks, u64* total, const int* overflow) {            \
+        float* gradient_count, int* finished_blocks, u64* total, const int* overflow) {                               \
         __shared__ float v_colors[UPDATE_THREADS * (3 * K + 1)];                                                      \
         if (*overflow != 0) return;                                                                                   \
         if (int(blockIdx.x) * UPDATE_THREADS < *live) {                                                               \
             update<K>(*live, {slots, stride, width, height}, {means, log_scales, quats, opacity_logits, sh},          \
                       {m_means, m_log_scales, m_quats, m_opacity_logits, m_sh},                                       \
                       {v_means, v_log_scales, v_quats, v_opacity_logits, v_sh}, cam_from_world, intrinsics, order,    \
-                      rates, step, splats, radii, sums, {gradient_sum, gradient_count, max_radius}, v_colors);        \
+                      rates, step, splats, radii, sums, {gradient_sum, gradient_count}, v_colors);                    \
         }                                                                                                             \
         finish_step(finished_blocks, step, total);                                                                    \
     }
