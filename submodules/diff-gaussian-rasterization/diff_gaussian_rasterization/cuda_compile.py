@@ -42,7 +42,7 @@ def compile_log(program: object) -> str:
     from cuda.bindings import nvrtc
 
     size = nvrtc.nvrtcGetProgramLogSize(program)[1]
-    text = b" " * size
+    text = bytearray(size)  # bytes may be shared: b" " * 1 is the one b" " of the whole process
     nvrtc.nvrtcGetProgramLog(program, text)
     return text.decode(errors="replace").strip("\0 \n")
 
@@ -97,10 +97,10 @@ def compile_source(name: str, target: str) -> tuple[bytes, str]:
         size, read = nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN
     else:
         size, read = nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX
-    image = b" " * int(_check(size(program)))
+    image = bytearray(int(_check(size(program))))
     _check(read(program, image))
     nvrtc.nvrtcDestroyProgram(program)
-    return image, log
+    return bytes(image), log
 
 
 def holds_kernel(image: bytes, name: str) -> bool:
