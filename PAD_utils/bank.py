@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
+from gaussian_splatting.files import torch_bytes
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid
 from gaussian_splatting.pose import object_center
 from gaussian_splatting.render import render
 from gaussian_splatting.simplify import merged
-from PAD_utils.files import atomic_path
+from PAD_utils.files import write_bytes
 from PAD_utils.retrieval import Bank
 from PAD_utils.silhouette import Thumbnails, make_thumbnails
 
@@ -44,8 +45,7 @@ def load_or_make_bank(path: Path, gaussians: Gaussians, gallery: Sequence[Camera
         # Thumbnails are kept in half precision, here as on disk, so that a bank that was read is the one that was made.
         tensors["polar"] = tensors["polar"].half()
         bank = _bank({name: tensor.float() for name, tensor in tensors.items()})
-        with atomic_path(path) as temporary:
-            torch.save({"key": key, "tensors": {name: t.cpu() for name, t in tensors.items()}}, temporary)
+        write_bytes(path, torch_bytes({"key": key, "tensors": {name: t.cpu() for name, t in tensors.items()}}))
     return bank
 
 

@@ -1,7 +1,6 @@
 """Interrupted training goes on where it was: the whole state, tied to the configuration and the pictures."""
 
 import hashlib
-import io
 import json
 import logging
 import pickle
@@ -15,7 +14,7 @@ import torch
 
 from gaussian_splatting.data import View
 from gaussian_splatting.engine import TrainingState
-from gaussian_splatting.files import replacing
+from gaussian_splatting.files import replacing, torch_bytes
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +55,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, run: str) -> None:
         "history": checkpoint.history,
         "state": {name: getattr(checkpoint.state, name) for name in _STATE},
     }
-    buffer = io.BytesIO()  # written by torch itself, a full disk would be a RuntimeError that names no reason
-    torch.save(content, buffer)
     with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(torch_bytes(content))
 
 
 def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | None:

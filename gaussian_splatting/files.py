@@ -1,11 +1,14 @@
 """Files that are either whole or not there."""
 
+import io
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 
@@ -24,6 +27,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def torch_bytes(content: object) -> bytes:
+    """What `torch.save` writes. Written by torch itself, a full disk would be a RuntimeError that names no reason."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def remove_leftovers(folder: str | Path) -> None:
