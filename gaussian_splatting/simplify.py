@@ -42,7 +42,11 @@ def _cells(means: Float[Tensor, "n 3"], cell: float) -> tuple[Int[Tensor, "n"], 
 
 
 def _sum(values: Tensor, group: Int[Tensor, "n"], count: int) -> Tensor:
-    return values.new_zeros(count, *values.shape[1:]).index_add_(0, group, values)
+    """The values of each group added up, always in the same order."""
+    zeros = values.new_zeros(count, *values.shape[1:])
+    if values.is_cuda:  # where index_add_ takes any order
+        return zeros.index_put_((group,), values, accumulate=True)
+    return zeros.index_add_(0, group, values)
 
 
 def _covariances(gaussians: Gaussians) -> Float[Tensor, "n 3 3"]:
