@@ -1,6 +1,6 @@
 """Anomaly maps: how a photograph differs from the rendering of a good object at the same pose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,12 +9,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from PAD_utils import resample
-from PAD_utils.exposure import matched_exposure
+from PAD_utils.exposure import matched_exposure, matched_light
 from PAD_utils.features import FeaturePyramid, imagenet_normalised
-from PAD_utils.normality import Normality, NormalityStatistics, shown_object, typical_expected
+from PAD_utils.normality import (
+    Normality,
+    NormalityStatistics,
+    median_ratio,
+    shown_at,
+    shown_object,
+    typical_expected,
+)
 
 _PAIRS_PER_BATCH = {"cpu": 2, "cuda": 32}  # small enough for the caches and for memory at 800 px
-_LEAST_TYPICAL = 0.3  # a query cleaner than the good views is not stretched further than this
+_ORDINARY = 0.25  # ratios of squared residuals to what is expected, below which differences hardly count
+_COLOUR_WEIGHT = 2.0  # of the colours among the levels: the one level that is not blurred by a network
+_NOISE_VIEWS = 16  # of the good views, for the level of noise
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class ScoreConfig:
     only_shrink: bool  # leave pictures smaller than `side` as they are
     eight_bit: bool  # resize 8-bit pictures as PIL does, instead of an antialiased resize of numbers
     normalised: bool  # residuals count by how many times they exceed what is normal, and not as they are
-    match_exposure: bool  # fit gain and offset of the colours first
+    match_exposure: bool  # fit gain and offset of the colours first, and slow changes of brightness
     sigma: float  # standard deviation of the final Gaussian blur
 
     @staticmethod
@@ -36,7 +45,7 @@ class ScoreConfig:
     @staticmethod
     def fast() -> "ScoreConfig":
         """The default: finer pictures, residuals against what is normal there, indifferent to exposure."""
-        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=1.2)
+        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=2.8)
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,26 @@ def learn_normality(
     for i in range(0, len(queries), step):
         levels = _levels(pyramid, queries[i : i + step], renderings[i : i + step], config)
         statistics.add(levels.differences, levels.rendered, levels.shown)
-    return statistics.finish()
+    normality = statistics.finish()
+    some = slice(None, None, -(-len(queries) // _NOISE_VIEWS))
+    return replace(normality, noise=_noise(pyramid, queries[some], renderings[some], config, normality))
+
+
+def _noise(
+    pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config: ScoreConfig, normality: Normality
+) -> list[float]:
+    """Per level: the median over good views of a view's own median ratio."""
+    found: list[list[Tensor]] = []
+    step = _PAIRS_PER_BATCH[queries.device.type]
+    for i in range(0, len(queries), step):
+        levels = _levels(pyramid, queries[i : i + step], renderings[i : i + step], config)
+        found.append(
+            [
+                median_ratio((difference.square() / normality.expected(level, rendered)).mean(1), shown)
+                for level, (difference, rendered, shown) in enumerate(zip(*levels[:3], strict=True))
+            ]
+        )
+    return [float(torch.cat(medians).median()) for medians in zip(*found, strict=True)]
 
 
 class _Levels(NamedTuple):
@@ -99,15 +127,20 @@ def _levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config
     """Colours and features of queries and renderings, in one batch."""
     pictures = _compared_size(torch.cat((queries, renderings)), config)
     count = len(queries)
+    size = pictures.shape[2], pictures.shape[3]
+    good, object_ = pictures[count:], shown_object(pictures[count:])
     if config.match_exposure:
-        pictures = torch.cat((pictures[:count], matched_exposure(pictures[count:], pictures[:count])))
-    shown_at = _compared_size(renderings, config) if config.match_exposure else pictures[count:]
-    levels = [level.float() for level in (imagenet_normalised(pictures), *pyramid(pictures))]
+        good = matched_light(matched_exposure(good, pictures[:count]), pictures[:count], object_)
+        pictures = torch.cat((pictures[:count], good))
+    maps = pyramid(pictures)
+    if config.normalised:
+        maps = maps[1:] or maps  # the finest features say what the colours say, with more noise
+    levels = [level.float() for level in (imagenet_normalised(pictures), *maps)]
     return _Levels(
         [level[:count] - level[count:] for level in levels],
         [level[count:] for level in levels],
-        [shown_object(shown_at, *level.shape[-2:]) for level in levels],
-        (pictures.shape[2], pictures.shape[3]),
+        [shown_at(object_, *level.shape[-2:]) for level in levels],
+        size,
     )
 
 
@@ -123,21 +156,21 @@ def _score_batch(
             energy = difference.square().sum(1)
         else:
             expected = normality.expected(i, rendered) if normality else typical_expected(rendered, shown)
-            energy = _surprise(difference, expected, shown)
+            energy = _surprise(difference, expected, shown, normality.noise[i] if normality else 1.0)
+            energy *= _COLOUR_WEIGHT if i == 0 else 1.0
         total += _resampled(energy, levels.size, config.sigma)
     return Scores(_resampled(total, (height, width), 0.0), total.flatten(1).amax(1))
 
 
-def _surprise(difference: Tensor, expected: Tensor, shown: Tensor) -> Float[Tensor, "b h w"]:
-    """By what factor a residual exceeds what is expected, of one level.
+def _surprise(difference: Tensor, expected: Tensor, shown: Tensor, noise: float) -> Float[Tensor, "b h w"]:
+    """By what factor residuals exceed what is expected, of one level, as a logarithm; 0 where there is no difference.
 
-    The factor is that of the residual, not of its square, so that every level has a say: a single huge ratio in one
-    level is weaker evidence than moderate ratios in all of them. What is expected grows with the median over the
-    object, for noise and light touch all of a picture.
+    The logarithm gives every level a say: moderate ratios in all of them, over a patch, are stronger evidence than a
+    huge one in a single place of one. What is expected grows with the query's own noise, which touches all of it.
     """
     ratio = (difference.square() / expected).mean(1)
-    typical = ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
-    return (ratio / typical.clamp_min(_LEAST_TYPICAL)[:, None, None]).sqrt()
+    louder = (median_ratio(ratio, shown) / noise).clamp_min(1)
+    return torch.log1p(ratio / (_ORDINARY * louder[:, None, None]))
 
 
 def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float) -> Float[Tensor, "b a c"]:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 USER_ERROR = 2  # the exit code of everything that the user can mend
 _DEVICES = ("cpu", "cuda")
-_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "diff-gaussian-rasterization", "simple-knn")
+_PACKAGES = ("torch", "torchvision", "numpy", "diff-gaussian-rasterization", "simple-knn")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,11 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
     content = {
         "configuration": job.config.as_json(),
         "seed": job.config.seed,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "opencv": cv2.__version__,  # several packages bring it
+            **{name: _version(name) for name in _PACKAGES},
+        },
         "device": device_name(job.device),
         "git_commit": git_commit(),
         "start": _iso(job.started),

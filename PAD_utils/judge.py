@@ -57,6 +57,19 @@ class Scored(NamedTuple):
 def judge(job: Job, model: Model, gallery: list[View], samples: list[Sample], poses: Poses) -> Verdicts:
     """Step 5: what a good object would look like from there, how the photograph differs, and whether that is normal."""
     pyramid, said = make_pyramid(job)
+    return judge_with(job, model, gallery, samples, poses, pyramid, said)
+
+
+def judge_with(
+    job: Job,
+    model: Model,
+    gallery: list[View],
+    samples: list[Sample],
+    poses: Poses,
+    pyramid: FeaturePyramid,
+    said: list[str],
+) -> Verdicts:
+    """As `judge`, with these features, about which the user has been told what was `said`."""
     normality, calibration = learn_normal(job, model, gallery, pyramid)
     start = time.perf_counter()
     scored = score(job, model, pyramid, normality, [s.image for s in samples], poses.estimates)

@@ -26,21 +26,25 @@ _BACKGROUND = 0.97  # a rendering whose every colour is above shows the white ba
 
 @dataclass(frozen=True)
 class Normality:
-    """Per level and channel: the expected squared residual on flat faces, and its growth per squared gradient."""
+    """Per level and channel: the expected squared residual on flat faces, and its growth per squared gradient. Per
+    level: the ratio of squared residuals to those that is usual on good views, as a median over the object."""
 
     floor: list[Float[Tensor, "_"]]
     edge: list[Float[Tensor, "_"]]
+    noise: list[float]
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
-        write_json(path, {"floor": [x.tolist() for x in self.floor], "edge": [x.tolist() for x in self.edge]}, None)
+        channels = {"floor": [x.tolist() for x in self.floor], "edge": [x.tolist() for x in self.edge]}
+        write_json(path, {**channels, "noise": self.noise}, None)
 
     @staticmethod
     def load(path: Path) -> "Normality":
         """Reads what `save` wrote. Raises UserError, naming the file, if that is not what it holds."""
         content = read_json(path)
         try:
-            return Normality(*([torch.tensor(x, dtype=torch.float32) for x in content[k]] for k in ("floor", "edge")))
+            floor, edge = ([torch.tensor(x, dtype=torch.float32) for x in content[k]] for k in ("floor", "edge"))
+            return Normality(floor, edge, [float(x) for x in content["noise"]])
         except (TypeError, KeyError, ValueError) as error:
             raise UserError(f"{path} holds no statistics of residuals ({error}); remove it to learn again") from error
 
@@ -63,7 +67,8 @@ class NormalityStatistics:
         self._parts.append([_sums(*level) for level in zip(differences, rendered, shown, strict=True)])
 
     def finish(self) -> Normality:
-        """The two coefficients of every channel, by the means below and above the median gradient of each picture.
+        """The two coefficients of every channel, by the means below and above the median gradient of each picture; the
+        noise is left at 1.
 
         Raises ValueError if no view was added.
         """
@@ -75,9 +80,14 @@ class NormalityStatistics:
             mean = (flat_residual + edge_residual) / (flat + edge).clamp_min(1)
             floor = flat_residual / flat.clamp_min(1)
             slope = (edge_residual - floor * edge).clamp_min(0) / edge_gradient.clamp_min(1e-12)
-            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(_LEAST_VARIANCE).cpu())
-            edges.append(slope.cpu())
-        return Normality(floors, edges)
+            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(_LEAST_VARIANCE))
+            edges.append(slope)
+        return Normality(floors, edges, [1.0] * len(floors))
+
+
+def median_ratio(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b"]:
+    """The median over the object of each picture; 1 where none is shown."""
+    return ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
 
 
 def typical_expected(rendered: Float[Tensor, "b c h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
@@ -97,10 +107,14 @@ def squared_gradient(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h
     return F.max_pool2d(across.square() + down.square(), 3, stride=1, padding=1)
 
 
-def shown_object(renderings: Float[Tensor, "b 3 h w"], height: int, width: int) -> Bool[Tensor, "b a c"]:
-    """Where a rendering on white shows the object, at the size of a feature level."""
-    object_ = (renderings.amin(1, keepdim=True) < _BACKGROUND).float()
-    return F.adaptive_max_pool2d(object_, (height, width))[:, 0] > 0
+def shown_object(renderings: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, "b h w"]:
+    """Where a rendering on white shows the object."""
+    return renderings.amin(1) < _BACKGROUND
+
+
+def shown_at(shown: Bool[Tensor, "b h w"], height: int, width: int) -> Bool[Tensor, "b a c"]:
+    """The same at the size of a feature level: wherever any of what is under it shows the object."""
+    return F.adaptive_max_pool2d(shown[:, None].float(), (height, width))[:, 0] > 0
 
 
 def _sums(difference: Tensor, rendered: Tensor, shown: Tensor) -> Float[Tensor, "five c"]:

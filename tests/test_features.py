@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
 from PAD_utils.errors import UserError
 from PAD_utils.features import CallableFeatures, GradientFeatures, imagenet_normalised, make_features
 
@@ -192,3 +193,24 @@ def test_ones_own_network_is_a_pyramid() -> None:
     images = torch.rand(1, 3, 8, 8)
     assert pyramid.name == "mine"
     torch.testing.assert_close(pyramid(images)[0], imagenet_normalised(images))
+
+
+@pytest.mark.parametrize("config", [ScoreConfig.paper(), ScoreConfig.fast()], ids=["paper", "fast"])
+def test_half_precision_changes_maps_by_less_than_a_hundredth_of_their_range(
+    config: ScoreConfig, tmp_path: Path
+) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    path = tmp_path / "weights.pth"
+    torch.save(torchvision.models.efficientnet_b4(weights=None).state_dict(), path)
+    g = torch.Generator().manual_seed(2)
+    good = F.interpolate(torch.rand(3, 3, 8, 8, generator=g), size=(96, 96), mode="nearest")
+    queries = (good + 0.02 * torch.randn(good.shape, generator=g)).clamp(0, 1)
+    queries[:, :, 40:52, 30:44] = 0.3
+    network = make_features("efficientnet-b4", path)
+    assert isinstance(network, torch.nn.Module)
+    normality = learn_normality(network, queries, good, config)
+    full = score_pairs(network, queries, good, config, normality).maps
+    half = score_pairs(network.half(), queries, good, config, normality).maps
+    assert float((half - full).abs().max()) < 0.01 * float(full.max() - full.min())

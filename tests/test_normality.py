@@ -9,7 +9,7 @@ from torch import Tensor
 
 from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
 from PAD_utils.errors import UserError
-from PAD_utils.exposure import matched_exposure
+from PAD_utils.exposure import matched_exposure, matched_light
 from PAD_utils.features import GradientFeatures
 from PAD_utils.normality import Normality, NormalityStatistics, squared_gradient
 
@@ -70,6 +70,34 @@ def test_another_exposure_is_undone_in_spite_of_a_defect() -> None:
     assert float((matched - queries)[..., elsewhere].abs().max()) < 0.01
 
 
+def test_a_white_background_stays_white_whatever_the_object_asks_for() -> None:
+    renderings = bricks(2)
+    queries = F.avg_pool2d(renderings, 5, stride=1, padding=2, count_include_pad=False)  # less contrast than before
+    matched = matched_exposure(renderings, queries)
+    assert float(matched[..., :12, :].min()) > 0.98
+
+
+def test_a_lamp_that_was_moved_is_undone_and_a_stain_is_not() -> None:
+    renderings = bricks(2, 192)
+    shown = renderings.amin(1) < 0.97
+    light = torch.linspace(0.85, 1.1, 192)
+    queries = torch.where(shown[:, None], renderings * light, renderings).clamp(0, 1)
+    queries[..., 90:100, 90:100] = 0.0
+    matched = matched_light(renderings, queries, shown)
+    error = (matched - queries).abs().amax(1)
+    error[..., 90:100, 90:100] = 0
+    assert float(error.mean()) < 0.33 * float((renderings - queries).abs().amax(1).mean())
+    torch.testing.assert_close(matched[..., 94, 94], (renderings * light)[..., 94, 94], atol=0.06, rtol=0)
+    torch.testing.assert_close(matched[..., :8, :], renderings[..., :8, :])
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (5, 9), (33, 50)])
+def test_light_of_any_size(height: int, width: int) -> None:
+    pictures = 0.5 * torch.rand(2, 3, height, width)
+    everywhere = torch.ones(2, height, width, dtype=torch.bool)
+    torch.testing.assert_close(matched_light(pictures, pictures, everywhere), pictures)
+
+
 def test_blank_and_saturated_pictures_are_left_alone() -> None:
     white = torch.ones(1, 3, 32, 32)
     torch.testing.assert_close(matched_exposure(white, white), white)
@@ -87,7 +115,7 @@ def test_scores_hardly_move_with_exposure() -> None:
 
 
 def test_normality_survives_its_file_and_another_file_is_named(tmp_path: Path) -> None:
-    normality = Normality([torch.tensor([1.0, 2.0])], [torch.tensor([0.5, 0.25])])
+    normality = Normality([torch.tensor([1.0, 2.0])], [torch.tensor([0.5, 0.25])], [0.3])
     normality.save(tmp_path / "normality.json")
     again = Normality.load(tmp_path / "normality.json")
     torch.testing.assert_close(again.floor[0], normality.floor[0])
@@ -98,7 +126,7 @@ def test_normality_survives_its_file_and_another_file_is_named(tmp_path: Path) -
 
 
 def test_other_features_and_no_views_are_refused() -> None:
-    normality = Normality([torch.ones(2)], [torch.ones(2)])
+    normality = Normality([torch.ones(2)], [torch.ones(2)], [1.0])
     with pytest.raises(ValueError, match="other features"):
         normality.expected(0, torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="no view"):
