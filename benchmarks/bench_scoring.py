@@ -1,84 +1,96 @@
-"""Scores under disturbances: the paper's and ours on the same renderings, and the promised rate of false alarms.
+"""Scores of one class, clean and disturbed: the paper's and ours on the same renderings, and the decisions of ours.
 
-    python -m benchmarks.bench_scoring CLASS_FOLDER=MODEL.ply ... --network backbones.py:MobileNetV2:weights.npz
+    python -m benchmarks.bench_scoring CLASS_FOLDER MODEL.ply --role reported --network backbones.py:MobileNetV2:w.npz
 
 Without --network the weightless features are measured. A class is scored at true poses with an error like a refined
-pose's. Figures are added to benchmarks/results/scoring.json under the features' name.
+pose's. `--role` says whether settings were chosen on this class. Writes one JSON file per class and network.
 """
 
 import argparse
 import importlib.util
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.results_file import RESULTS, save_result
-from benchmarks.scoring_pairs import DISTURBANCES, Case, Pairs, as_float, disturbed, load_case
+from benchmarks.results_file import save_result
+from benchmarks.scoring_pairs import DISTURBANCES, Pairs, as_float, disturbed, load_case
 from PAD_utils.anomaly import ScoreConfig, Scores, learn_normality, score_pairs
 from PAD_utils.calibration import calibrate
 from PAD_utils.features import CallableFeatures, FeaturePyramid, GradientFeatures
+from PAD_utils.job import choose_device
 from PAD_utils.metrics import evaluate
+from PAD_utils.normality import Normality
 
 FALSE_ALARM_RATE = 0.01
+ROLES = ("tuning", "reported")
 
 
 def main() -> None:
     arguments = parse()
-    pyramid = make_pyramid(arguments.network)
-    stored = RESULTS / "scoring.json"
-    figures = json.loads(stored.read_text())["figures"] if stored.exists() else {}
-    for pair in arguments.classes:
-        folder, _, model = pair.partition("=")
-        case = load_case(Path(folder), Path(model), arguments.cache)
-        mine = figures.setdefault(pyramid.name, {}).setdefault(case.name, {})
-        for name in arguments.conditions.split(","):
-            mine[name] = measure(pyramid, case, name, arguments.pictures)
-            print(pyramid.name, case.name, name, json.dumps(mine[name]), flush=True)
-            save_result("scoring", torch.device("cpu"), figures)
+    device = choose_device(arguments.device)
+    case = load_case(arguments.folder, arguments.model, arguments.cache, device)
+    pyramid = load_network(arguments.network, device) if arguments.network else GradientFeatures()
+    learnt = learn(pyramid, case.train, device)
+    figures: dict[str, Any] = {"class": case.name, "role": arguments.role, "features": pyramid.name, "conditions": {}}
+    for condition in ("clean", *DISTURBANCES, "all"):
+        most = 0 if condition == "clean" else arguments.pictures
+        pairs, queries = selected(*disturbed(case, condition), most)
+        figures["conditions"][condition] = measure(pyramid, learnt, pairs, queries, device)
+        print(condition, json.dumps(figures["conditions"][condition]), flush=True)
+        save_result(f"scoring_{case.name}_{pyramid.name}", device, figures)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("classes", nargs="+", help="folder of a class, '=', its model (trained if not there)")
+    parser.add_argument("folder", type=Path, help="folder of the class")
+    parser.add_argument("model", type=Path, help="its PLY file; trained and written there if it is missing")
+    parser.add_argument("--role", choices=ROLES, required=True)
     parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalised images, returning maps")
-    parser.add_argument("--conditions", default=",".join(("clean", *DISTURBANCES, "all")))
-    parser.add_argument("--pictures", type=int, default=0, help="at most so many good and defective ones; 0: all")
+    parser.add_argument(
+        "--pictures", type=int, default=0, help="of each disturbance at most so many good and defective ones; 0: all"
+    )
     parser.add_argument("--cache", type=Path, default=Path(".data/scoring"), help="folder for renderings")
+    parser.add_argument("--device", help="as of train_and_render.py")
     return parser.parse_args()
 
 
-def make_pyramid(network: str | None) -> FeaturePyramid:
-    """The weightless features, or a class from a file, constructed with the name of its weights."""
-    if network is None:
-        return GradientFeatures()
-    path, name, weights = network.split(":")
+def load_network(description: str, device: torch.device) -> FeaturePyramid:
+    """A class from a file, constructed with the name of its weights."""
+    path, name, weights = description.split(":")
     spec = importlib.util.spec_from_file_location("network", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    model = getattr(module, name)(weights).eval()
-    return CallableFeatures(name, lambda images: model(images)[:4])
+    model = getattr(module, name)(weights).eval().to(device, memory_format=torch.channels_last)
+    return CallableFeatures(name, lambda images: model(images.contiguous(memory_format=torch.channels_last))[:4])
 
 
-def measure(pyramid: FeaturePyramid, case: Case, condition: str, pictures: int) -> dict[str, Any]:
-    """Both scores of the pictures under one condition, and the decisions of ours, calibrated on clean good views."""
-    pairs, queries = disturbed(case, condition)
-    pairs, queries = selected(pairs, queries, pictures)
-    train = as_float(case.train.queries), case.train.renderings.float()
-    normality = learn_normality(pyramid, *train, ScoreConfig.fast())
-    seen = score_pairs(pyramid, *train, ScoreConfig.fast(), normality).image_scores
-    threshold = calibrate(seen.numpy(), FALSE_ALARM_RATE).threshold
-    rendered = pairs.renderings.float()
-    paper = score_pairs(pyramid, queries, rendered, ScoreConfig.paper())
-    start = time.perf_counter()
-    ours = score_pairs(pyramid, queries, rendered, ScoreConfig.fast(), normality)
-    seconds = (time.perf_counter() - start) / len(queries)
+class Learnt(NamedTuple):
+    """What good training views taught: residuals, and the scores of these views themselves."""
+
+    normality: Normality
+    scores: Tensor
+
+
+def learn(pyramid: FeaturePyramid, train: Pairs, device: torch.device) -> Learnt:
+    seen = as_float(train.queries).to(device), train.renderings.to(device).float()
+    normality = learn_normality(pyramid, *seen, ScoreConfig.fast())
+    return Learnt(normality, score_pairs(pyramid, *seen, ScoreConfig.fast(), normality).image_scores.cpu())
+
+
+def measure(
+    pyramid: FeaturePyramid, learnt: Learnt, pairs: Pairs, queries: Tensor, device: torch.device
+) -> dict[str, Any]:
+    """Both scores of the pictures, and the decisions of ours, calibrated on clean good views."""
+    threshold = calibrate(learnt.scores.numpy(), FALSE_ALARM_RATE).threshold
+    both = queries.to(device), pairs.renderings.to(device).float()
+    paper = on_cpu(score_pairs(pyramid, *both, ScoreConfig.paper()))
+    ours = on_cpu(score_pairs(pyramid, *both, ScoreConfig.fast(), learnt.normality))
     labels, alarms = np.array(pairs.labels), ours.image_scores.numpy() > threshold
     return {
         "paper": metrics(paper, pairs),
@@ -87,9 +99,12 @@ def measure(pyramid: FeaturePyramid, case: Case, condition: str, pictures: int) 
         "defective": int(labels.sum()),
         "false_alarms": int(alarms[labels == 0].sum()),
         "misses": int((~alarms[labels == 1]).sum()),
-        "unseen_over_seen": float(ours.image_scores[labels == 0].median() / seen.median()),
-        "seconds_per_pair": seconds,
+        "unseen_over_seen": float(ours.image_scores[labels == 0].median() / learnt.scores.median()),
     }
+
+
+def on_cpu(scores: Scores) -> Scores:
+    return Scores(scores.maps.cpu(), scores.image_scores.cpu())
 
 
 def selected(pairs: Pairs, queries: Tensor, pictures: int) -> tuple[Pairs, Tensor]:
@@ -98,7 +113,8 @@ def selected(pairs: Pairs, queries: Tensor, pictures: int) -> tuple[Pairs, Tenso
     keep: list[int] = []
     for label in (0, 1):
         of_label = np.flatnonzero(labels == label)
-        keep += list(of_label[:: max(1, len(of_label) // pictures)][:pictures] if pictures else of_label)
+        count = min(pictures or len(of_label), len(of_label))
+        keep += list(of_label[np.linspace(0, len(of_label) - 1, count).round().astype(int)])
     return replace(
         pairs,
         renderings=pairs.renderings[keep],

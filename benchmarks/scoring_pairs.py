@@ -45,12 +45,12 @@ class Case:
     light: Pairs | None
 
 
-def load_case(folder: Path, model: Path, cache: Path) -> Case:
+def load_case(folder: Path, model: Path, cache: Path, device: torch.device) -> Case:
     """The class at `folder` with the model at `model` (trained if it is not there); renderings are kept in `cache`."""
     path = cache / f"{folder.name}.pt"
     if not path.exists():
         data = load_class(folder.parent, folder.name, None)
-        gaussians = _model(data, model)
+        gaussians = _model(data, model, device)
         step = max(1, len(data.gallery) // TRAIN_VIEWS)
         train = [Sample("good", v.name, v.image, None, v.camera) for v in data.gallery[::step]]
         light = folder / "light"
@@ -60,6 +60,7 @@ def load_case(folder: Path, model: Path, cache: Path) -> Case:
             _pairs(gaussians, train),
             _pairs(gaussians, load_test(light, data)) if light.is_dir() else None,
         )
+        cache.mkdir(parents=True, exist_ok=True)
         torch.save(asdict(case), path)
     stored = torch.load(path, weights_only=False)
     parts = {k: stored[k] and Pairs(**stored[k]) for k in ("test", "train", "light")}
@@ -82,10 +83,11 @@ def load_test(folder: Path, data: ClassData) -> list[Sample]:
     return samples
 
 
-def _model(data: ClassData, path: Path) -> Gaussians:
+def _model(data: ClassData, path: Path, device: torch.device) -> Gaussians:
     if not path.exists():
-        save_ply(path, train_gaussians(data.gallery, TrainConfig.fast()).gaussians)
-    return load_ply(path)
+        config = TrainConfig.preset("fast", device.type)
+        save_ply(path, train_gaussians(data.gallery, config, device=device).gaussians)
+    return load_ply(path).to(device)
 
 
 def _posed(data: ClassData, folder: Path) -> list[Sample]:
@@ -111,8 +113,8 @@ def _pairs(model: Gaussians, samples: list[Sample]) -> Pairs:
         twist = torch.randn(1, 6, generator=g, dtype=torch.float64) * sigma
         camera = s.camera.moved(retract(s.camera.cam_from_world[None], twist, torch.zeros(3, dtype=torch.float64))[0])
         picture = render(model, [camera])
-        renderings.append(picture.image[0].clamp(0, 1).half())
-        normals.append(_normals(picture.depth[0], picture.alpha[0], camera).half())
+        renderings.append(picture.image[0].clamp(0, 1).half().cpu())
+        normals.append(_normals(picture.depth[0].cpu(), picture.alpha[0].cpu(), camera).half())
     return Pairs(
         torch.stack([s.image for s in samples]),
         torch.stack(renderings),

@@ -1,33 +1,141 @@
-"""docs/scoring.md's tables from benchmarks/results/scoring.json: python -m benchmarks.scoring_tables"""
+"""docs/scoring.md's tables from benchmarks/results: python -m benchmarks.scoring_tables"""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 from benchmarks.results_file import RESULTS
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scoring.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
+Row = tuple[str, ...]
 
 
 def main() -> None:
-    figures = json.loads((RESULTS / "scoring.json").read_text())["figures"]
-    before, rest = DOCUMENT.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{table(figures)}\n{END}{after}")
+    tables = {
+        "means": means(),
+        "classes": classes(),
+        "decisions": decisions(),
+        "ablation": ablation(),
+        "speed": speed(),
+    }
+    text = DOCUMENT.read_text()
+    for name, rows in tables.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        filled = "\n".join((begin, markdown(rows), end))
+        text, count = re.subn(f"{begin}.*?{end}", lambda _, filled=filled: filled, text, flags=re.DOTALL)
+        assert count == 1, f"{DOCUMENT} has no place for {name}"
+    DOCUMENT.write_text(text)
 
 
-def table(figures: dict) -> str:
-    """One row per features, class and condition."""
-    head = ("features", "class", "condition", "paper's score", "ours", "false alarms", "misses", "unseen/seen")
-    rows = [head, ("---",) * len(head)]
-    for features, classes in figures.items():
-        for name, conditions in classes.items():
-            for condition, f in conditions.items():
-                both = [" / ".join(f"{f[score][m]:.4f}" for m in METRICS) for score in ("paper", "fast")]
-                counts = [f"{f['false_alarms']} of {f['good']}", f"{f['misses']} of {f['defective']}"]
-                rows.append((features, name, condition, *both, *counts, f"{f['unseen_over_seen']:.2f}"))
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def means() -> list[Row]:
+    """The means over the reported classes, under every condition, the worst one last."""
+    rows: list[Row] = [("features", "condition", "classes", "paper's score", "ours")]
+    for features, found in by_features(scored("reported")).items():
+        mean = {
+            condition: {
+                score: [sum(f["conditions"][condition][score][m] for f in found) / len(found) for m in METRICS]
+                for score in ("paper", "fast")
+            }
+            for condition in found[0]["conditions"]
+        }
+        for condition, both in mean.items():
+            rows.append((features, condition, str(len(found)), *(slashed(both[score]) for score in ("paper", "fast"))))
+        worst = [min(both[score][0] for both in mean.values()) for score in ("paper", "fast")]
+        rows.append((features, "worst image AUROC", str(len(found)), *(f"{x:.4f}" for x in worst)))
+    return rows
+
+
+def classes() -> list[Row]:
+    """Every class and condition."""
+    rows: list[Row] = [
+        ("features", "class", "condition", "good", "defective", "paper's score", "ours", "false alarms", "misses")
+        + ("unseen/seen",)
+    ]
+    for figures in scored("reported") + scored("tuning"):
+        for condition, f in figures["conditions"].items():
+            both = [slashed([f[score][m] for m in METRICS]) for score in ("paper", "fast")]
+            counts = [str(f[name]) for name in ("good", "defective")]
+            errors = [str(f[name]) for name in ("false_alarms", "misses")]
+            rows.append((figures["features"], figures["class"], condition, *counts, *both, *errors))
+            rows[-1] += (f"{f['unseen_over_seen']:.2f}",)
+    return rows
+
+
+def decisions() -> list[Row]:
+    """What the whole job decides, at poses that it found itself."""
+    rows: list[Row] = [
+        (
+            "class",
+            "features",
+            "training views",
+            "good",
+            "defective",
+            "not localised",
+            "promised",
+            "false alarms",
+            "misses",
+        )
+        + ("image / pixel AUROC / AUPRO",)
+    ]
+    for path in sorted(RESULTS.glob("decision_*.json")):
+        f = figures_of(path)
+        counts = [str(f[name]) for name in ("training_views", "good", "defective", "n_not_localised")]
+        rates = [f["decision"][name] for name in ("false_alarm_rate", "false_alarms_measured", "misses_measured")]
+        rows.append((f["class"], f["features"], *counts, *(f"{100 * rate:.1f} %" for rate in rates)))
+        rows[-1] += (slashed([f[name] for name in METRICS]),)
+    return rows
+
+
+def ablation() -> list[Row]:
+    """Image AUROC with single parts changed, means over the classes on which settings are chosen."""
+    found = [figures_of(path) for path in sorted(RESULTS.glob("ablation_*.json"))]
+    rows: list[Row] = []
+    for features in found[0]["features"] if found else ():
+        variants = [f["features"][features] for f in found]
+        conditions = list(next(iter(variants[0].values())))
+        if not rows:
+            rows.append(("features", "change", *conditions))
+        for name in variants[0]:
+            values = [sum(v[name][c] for v in variants) / len(variants) for c in conditions]
+            rows.append((features, name, *(f"{value:.4f}" for value in values)))
+    return rows or [("no figures yet",)]
+
+
+def speed() -> list[Row]:
+    """Milliseconds a query."""
+    rows: list[Row] = [("machine", "query", "in a batch", "alone", "processor time alone", "load")]
+    for path in sorted(RESULTS.glob("scoring_speed_*.json")):
+        content, f = json.loads(path.read_text()), figures_of(path)
+        times = [f["in_batch"]["seconds"], f["alone"]["seconds"], f["alone"]["cpu_seconds"]]
+        machine = f"{content['machine']['device']}, {content['machine']['cores']} cores"
+        rows.append((machine, f"{f['size']} px", *(f"{1000 * t:.1f} ms" for t in times), f"{f['load_average']:.1f}"))
+    return rows
+
+
+def scored(role: str) -> list[dict[str, Any]]:
+    """The figures of bench_scoring of the classes that have this role."""
+    found = [figures_of(path) for path in sorted(RESULTS.glob("scoring_*.json"))]
+    return [f for f in found if f.get("role") == role]
+
+
+def by_features(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    names = sorted({f["features"] for f in found})
+    return {name: [f for f in found if f["features"] == name] for name in names}
+
+
+def figures_of(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())["figures"]
+
+
+def slashed(values: list[float]) -> str:
+    return " / ".join(f"{value:.4f}" for value in values)
+
+
+def markdown(rows: list[Row]) -> str:
+    head, *others = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *others))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""What every part of our score is worth: the score of one class with single parts left out or changed.
+
+    python -m benchmarks.bench_scoring_ablation CLASS_FOLDER MODEL.ply --network backbones.py:MobileNetV2:weights.npz
+
+For classes on which settings are chosen. Writes benchmarks/results/ablation_<class>.json.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from benchmarks.bench_scoring import load_network, selected
+from benchmarks.results_file import save_result
+from benchmarks.scoring_pairs import Pairs, as_float, disturbed, load_case
+from PAD_utils import anomaly, normality
+from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.features import FeaturePyramid, GradientFeatures
+from PAD_utils.job import choose_device
+from PAD_utils.metrics import image_auroc
+
+CONDITIONS = ("clean", "noise", "light", "all")
+FAST = ScoreConfig.fast()
+
+
+def root_surprise(difference: Tensor, expected: Tensor, shown: Tensor, noise: float) -> Tensor:
+    """The factor itself instead of its logarithm, as anomaly._surprise otherwise."""
+    ratio = (difference.square() / expected).mean(1)
+    louder = (normality.median_ratio(ratio, shown) / noise).clamp_min(1)
+    return (ratio / louder[:, None, None]).sqrt()
+
+
+# What differs from the default: settings of ScoreConfig, or names in PAD_utils.anomaly and PAD_utils.normality.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "levels add by the root": {"_surprise": root_surprise},
+    "differences count from 1 instead of 0.25 on": {"_ORDINARY": 1.0},
+    "differences count from 0.06 instead of 0.25 on": {"_ORDINARY": 0.0625},
+    "with the finest features": {"finest": True},
+    "colours weigh as any level": {"_COLOUR_WEIGHT": 1.0},
+    "colours weigh four times": {"_COLOUR_WEIGHT": 4.0},
+    "sigma 1.2": {"sigma": 1.2},
+    "sigma 2": {"sigma": 2.0},
+    "no slow changes of light": {"matched_light": lambda renderings, queries, shown: renderings},
+    "no match of exposure": {"match_exposure": False},
+    "floor 0.03": {"_LEAST_FLOOR": 0.03},
+    "floor 0.3": {"_LEAST_FLOOR": 0.3},
+    "edges count as faces": {"squared_gradient": torch.zeros_like},
+}
+
+
+def main() -> None:
+    arguments = parse()
+    device = choose_device(arguments.device)
+    case = load_case(arguments.folder, arguments.model, arguments.cache, device)
+    pyramids: list[FeaturePyramid] = [GradientFeatures()]
+    if arguments.network:
+        pyramids.append(load_network(arguments.network, device))
+    conditions = {name: selected(*disturbed(case, name), arguments.pictures) for name in CONDITIONS}
+    figures = {
+        pyramid.name: {variant: image_aurocs(pyramid, variant, case.train, conditions, device) for variant in VARIANTS}
+        for pyramid in pyramids
+    }
+    path = save_result(f"ablation_{case.name}", device, {"class": case.name, "features": figures})
+    print(path, figures)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the class")
+    parser.add_argument("model", type=Path, help="its PLY file; trained and written there if it is missing")
+    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalised images, returning maps")
+    parser.add_argument("--pictures", type=int, default=0, help="at most so many good and defective ones; 0: all")
+    parser.add_argument("--cache", type=Path, default=Path(".data/scoring"), help="folder for renderings")
+    parser.add_argument("--device", help="as of train_and_render.py")
+    return parser.parse_args()
+
+
+def image_aurocs(
+    pyramid: FeaturePyramid,
+    variant: str,
+    train: Pairs,
+    conditions: dict[str, tuple[Pairs, Tensor]],
+    device: torch.device,
+) -> dict[str, float | None]:
+    """The image AUROC under every condition with one variant."""
+    found = {}
+    with varied(pyramid, VARIANTS[variant]) as (features, config):
+        learnt = learn_normality(features, as_float(train.queries).to(device), on(train, device), config)
+        for name, (pairs, queries) in conditions.items():
+            scores = score_pairs(features, queries.to(device), on(pairs, device), config, learnt)
+            found[name] = image_auroc(scores.image_scores.cpu().numpy(), pairs.labels).value
+    return found
+
+
+@contextmanager
+def varied(pyramid: FeaturePyramid, changes: dict[str, Any]) -> Iterator[tuple[FeaturePyramid, ScoreConfig]]:
+    """The features and settings of a variant, its replacements in place while the block runs."""
+    settings = {name: value for name, value in changes.items() if hasattr(FAST, name)}
+    with ExitStack() as stack:
+        for name, value in changes.items():
+            for module in (anomaly, normality):
+                if hasattr(module, name):
+                    stack.enter_context(patch.object(module, name, value))
+        yield WithFinest(pyramid) if "finest" in changes else pyramid, replace(FAST, **settings)
+
+
+class WithFinest:
+    """A pyramid with its first map twice: our score leaves out the first."""
+
+    def __init__(self, pyramid: FeaturePyramid) -> None:
+        self.name = pyramid.name
+        self._pyramid = pyramid
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        maps = self._pyramid(images)
+        return [maps[0], *maps]
+
+
+def on(pairs: Pairs, device: torch.device) -> Tensor:
+    return pairs.renderings.to(device).float()
+
+
+if __name__ == "__main__":
+    main()
