@@ -23,15 +23,15 @@ from gaussian_splatting.pose_search import JUDGED_PX, Found, Level, Plan, Scene,
 from gaussian_splatting.pose_solve import PoseState, start_state
 from gaussian_splatting.simplify import merged
 
-_SPLATS_AT_ONCE = {"cpu": 4_000_000, "cuda": 40_000_000}  # poses times Gaussians: 0.25 and 2.5 GB of splats
+_SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
 _LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
 _DISTANCE_STEP = 1.1  # distances are rounded to powers of this, so that simplified models serve more than one picture
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
-# One iteration at 200 px shows which hypothesis is right; Tukey's weights, at the last level, do the rest.
-LEVELS = (Level(64, 6, 3), Level(200, 1, 1), Level(200, 3, 1), Level(400, 1, 1), Level(800, 1, 1))
+# Two iterations at 100 px show which hypothesis is right; Tukey's weights, at the last level, do the rest.
+LEVELS = (Level(64, 6, 3), Level(100, 2, 1), Level(200, 2, 1), Level(400, 1, 1), Level(800, 1, 1))
 
 
 _Key = tuple[float, float, int, int]  # distance, focal length, width and height
