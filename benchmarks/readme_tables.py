@@ -30,7 +30,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{100 * value:.1f}"
+    return "undefined" if value is None else f"{100 * value:.2f}"
 
 
 def jobs() -> str:
