@@ -1,4 +1,4 @@
-"""Decoded pictures of a class, kept for the next run: reading them back is ten times as fast as decoding PNG files."""
+"""Decoded pictures of a class, kept for the next run: reading them back takes a fraction of decoding PNG files."""
 
 import hashlib
 import logging

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.readme_tables import NOT_MEASURED, RESULTS, poses, recall, result, table
+from benchmarks.readme_tables import NOT_MEASURED, RESULTS, poses, recall, result, runs_on_gpu, table
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _KERNELS = {
@@ -26,11 +26,8 @@ _KERNELS = {
 def training() -> str:
     """One row for each training run on a GPU."""
     rows = []
-    for path in sorted(RESULTS.glob("gpu_*.json")):
-        content = json.loads(path.read_text())
+    for content in runs_on_gpu():
         f = content["figures"]
-        if "seconds_png_to_ply" not in f:
-            continue
         rows.append(
             [
                 f"{f['class']}, {f['preset']}, SH {f['sh_degree']}",

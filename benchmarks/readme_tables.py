@@ -64,14 +64,17 @@ def jobs() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
+def runs_on_gpu() -> list[dict[str, Any]]:
+    """The results of benchmarks/bench_gpu.py, one for every scene that it trained."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("gpu_*.json"))]
+    return [content for content in results if "seconds_png_to_ply" in content["figures"]]
+
+
 def training_on_gpu() -> str:
-    """From PNG files to the saved PLY, on every scene that benchmarks/bench_gpu.py was run on."""
+    """From PNG files to the saved PLY."""
     rows = []
-    for path in sorted(RESULTS.glob("gpu_*.json")):
-        content = json.loads(path.read_text())
+    for content in runs_on_gpu():
         figures = content["figures"]
-        if "seconds_png_to_ply" not in figures:
-            continue
         rows.append(
             [
                 f"{figures['class']}, {figures['width']} px, SH {figures['sh_degree']}, {figures['preset']}",

@@ -96,7 +96,7 @@ def test_missing_classes_are_listed(drive, archive: Path, tmp_path: Path) -> Non
     assert not [p for p in (tmp_path / "MAD-Sim").iterdir() if p.is_dir()]
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "..\\evil.txt"])
+@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "..\\evil.txt"])
 def test_entries_that_reach_outside_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w") as content:

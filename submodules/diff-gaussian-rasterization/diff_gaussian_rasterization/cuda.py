@@ -102,7 +102,7 @@ class Lists(NamedTuple):
 
 class ListRoom:
     """Room for the tile lists of one drawing after the other, so that none waits for the GPU to learn how long they
-    are. What does not fit is left out; `grow` tells afterwards whether that happened to any of them."""
+    are. A drawing whose lists do not fit is left empty; `grow` tells afterwards whether that happened to any."""
 
     def __init__(self, device: torch.device, entries: int) -> None:
         self.needed = torch.zeros(1, dtype=torch.int64, device=device)
