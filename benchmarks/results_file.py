@@ -19,7 +19,7 @@ def save_result(name: str, device: torch.device, figures: dict[str, Any]) -> Pat
     content = {
         "benchmark": name,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {"device": device_name(device), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {"device": device_name(device), "cores": len(os.sched_getaffinity(0)), "system": platform.system()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "commit": git_commit(),
         "figures": figures,
