@@ -20,7 +20,7 @@ from PAD_utils.normality import (
     typical_expected,
 )
 
-_PAIRS_PER_BATCH = {"cpu": 2, "cuda": 32}  # small enough for the caches and for memory at 800 px
+_PAIRS_PER_BATCH = {"cpu": 1, "cuda": 32}  # small enough for the caches, and for memory at 800 px
 _ORDINARY = 0.25  # ratios of squared residuals to what is expected, below which differences hardly count
 _COLOUR_WEIGHT = 2.0  # of the colours among the levels: the one level that is not blurred by a network
 _NOISE_VIEWS = 16  # of the good views, for the level of noise
@@ -45,7 +45,7 @@ class ScoreConfig:
     @staticmethod
     def fast() -> "ScoreConfig":
         """The default: finer pictures, residuals against what is normal there, indifferent to exposure."""
-        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=2.8)
+        return ScoreConfig(448, only_shrink=True, eight_bit=False, normalised=True, match_exposure=True, sigma=2.0)
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,12 @@ def _surprise(difference: Tensor, expected: Tensor, shown: Tensor, noise: float)
     """By what factor residuals exceed what is expected, of one level, as a logarithm; 0 where there is no difference.
 
     The logarithm gives every level a say: moderate ratios in all of them, over a patch, are stronger evidence than a
-    huge one in a single place of one. What is expected grows with the query's own noise, which touches all of it.
+    huge one in a single place of one. The query's own noise touches all of it, so it shows in the median ratio, and
+    what is expected grows by as much: squares of independent errors add.
     """
     ratio = (difference.square() / expected).mean(1)
-    louder = (median_ratio(ratio, shown) / noise).clamp_min(1)
-    return torch.log1p(ratio / (_ORDINARY * louder[:, None, None]))
+    own_noise = (median_ratio(ratio, shown) - noise).clamp_min(0)
+    return torch.log1p(ratio / (_ORDINARY * (1 + own_noise[:, None, None])))
 
 
 def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float) -> Float[Tensor, "b a c"]:

@@ -1,6 +1,7 @@
 """The first steps of the main job: pictures, model, poses. Each takes what the one before returned."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gaussian_splatting.train import TrainConfig, train_gaussians
 from PAD_utils.bank import load_or_make_bank
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
+from PAD_utils.held_out import Gallery, split
 from PAD_utils.job import Job
 from PAD_utils.layout import list_pictures
 from PAD_utils.ledger import fingerprint, fingerprint_pictures
@@ -34,13 +36,15 @@ _PICTURES_AT_ONCE = 64  # localised between two saves of what is done so far
 
 @dataclass(frozen=True)
 class Model:
-    """The good object, the PLY file that holds it, and how it came about (None where an earlier program trained it)."""
+    """The good object, the PLY file that holds it, how it came about (None where an earlier program trained it), and
+    the names of the views that its training did not see."""
 
     gaussians: Gaussians
     path: Path
     fingerprint: str
     train_psnr: float | None
     train_seconds: float | None
+    held_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,18 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
     if not config.train:
         path = path if path.exists() else newest_model(job.folder)
         return Model(_load_model(job, path), path, fingerprint(path.stat().st_mtime_ns), *_known_facts(job))
-    mark = fingerprint(training.as_dict(), config.seed, _describe(gallery))
+    views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
+    mark = fingerprint(training.as_dict(), config.seed, _describe(views.seen))
     facts = job.ledger.find("train", mark)
     checkpoint = job.folder / "checkpoint.pt"
     if facts is None or not path.exists():
         with explaining(job.folder):
-            result = train_gaussians(gallery, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
+            result = train_gaussians(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians)
-        facts = {"psnr": result.psnr, "seconds": result.seconds}
+        facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
         job.ledger.record("train", mark, facts)
     checkpoint.unlink(missing_ok=True)
-    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"])
+    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"], facts["held_out"])
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
@@ -184,7 +189,7 @@ def newest_model(folder: Path) -> Path:
     return numbered[max(numbered)]
 
 
-def _known_facts(job: Job) -> tuple[float | None, float | None]:
-    """(PSNR, seconds) of the training, if this folder's ledger knows them."""
+def _known_facts(job: Job) -> tuple[float | None, float | None, Sequence[str]]:
+    """(PSNR, seconds, names of the views held out) of the training, if this folder's ledger knows them."""
     facts = job.ledger.last("train") or {}
-    return facts.get("psnr"), facts.get("seconds")
+    return facts.get("psnr"), facts.get("seconds"), facts.get("held_out", ())

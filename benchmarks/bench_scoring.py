@@ -3,7 +3,7 @@
     python -m benchmarks.bench_scoring CLASS_FOLDER MODEL.ply --role reported --network backbones.py:MobileNetV2:w.npz
 
 Without --network the weightless features are measured. A class is scored at true poses with an error like a refined
-pose's. `--role` says whether settings were chosen on this class. Writes one JSON file per class and network.
+pose's. `--role` says whether settings were chosen on this class. Writes one JSON file per class, preset and network.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.results_file import save_result
-from benchmarks.scoring_pairs import DISTURBANCES, Pairs, as_float, disturbed, load_case
+from benchmarks.scoring_pairs import DISTURBANCES, Case, Pairs, as_float, disturbed, load_case
 from PAD_utils.anomaly import ScoreConfig, Scores, learn_normality, score_pairs
 from PAD_utils.calibration import calibrate
 from PAD_utils.features import CallableFeatures, FeaturePyramid, GradientFeatures
@@ -33,22 +33,32 @@ ROLES = ("tuning", "reported")
 def main() -> None:
     arguments = parse()
     device = choose_device(arguments.device)
-    case = load_case(arguments.folder, arguments.model, arguments.cache, device)
+    trained_as = arguments.trained_as or device.type
+    case = load_case(arguments.folder, arguments.model, arguments.cache, device, arguments.size, trained_as)
     pyramid = load_network(arguments.network, device) if arguments.network else GradientFeatures()
-    learnt = learn(pyramid, case.train, device)
-    figures: dict[str, Any] = {"class": case.name, "role": arguments.role, "features": pyramid.name, "conditions": {}}
+    learnt = learn(pyramid, case, device)
+    figures: dict[str, Any] = {
+        "class": case.name,
+        "role": arguments.role,
+        "features": pyramid.name,
+        "width": case.test.queries.shape[2],
+        "trained_as": trained_as,
+        "conditions": {},
+    }
     for condition in ("clean", *DISTURBANCES, "all"):
         most = 0 if condition == "clean" else arguments.pictures
         pairs, queries = selected(*disturbed(case, condition), most)
         figures["conditions"][condition] = measure(pyramid, learnt, pairs, queries, device)
         print(condition, json.dumps(figures["conditions"][condition]), flush=True)
-        save_result(f"scoring_{case.name}_{pyramid.name}", device, figures)
+        save_result(f"scoring_{case.name}_{trained_as}_{pyramid.name}", device, figures)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the class")
     parser.add_argument("model", type=Path, help="its PLY file; trained and written there if it is missing")
+    parser.add_argument("--size", type=int, help="width of the pictures in pixels; as they are if left out")
+    parser.add_argument("--trained_as", choices=("cpu", "cuda"), help="whose preset trains a missing model")
     parser.add_argument("--role", choices=ROLES, required=True)
     parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalised images, returning maps")
     parser.add_argument(
@@ -71,23 +81,30 @@ def load_network(description: str, device: torch.device) -> FeaturePyramid:
 
 
 class Learnt(NamedTuple):
-    """What good training views taught: residuals, and the scores of these views themselves."""
+    """What good views taught: residuals of those held out, and scores of these and of such that training saw."""
 
     normality: Normality
-    scores: Tensor
+    seen: Tensor
+    held_out: Tensor
 
 
-def learn(pyramid: FeaturePyramid, train: Pairs, device: torch.device) -> Learnt:
-    seen = as_float(train.queries).to(device), train.renderings.to(device).float()
-    normality = learn_normality(pyramid, *seen, ScoreConfig.fast())
-    return Learnt(normality, score_pairs(pyramid, *seen, ScoreConfig.fast(), normality).image_scores.cpu())
+def learn(pyramid: FeaturePyramid, case: Case, device: torch.device) -> Learnt:
+    seen, held_out = (
+        (as_float(pairs.queries).to(device), pairs.renderings.to(device).float())
+        for pairs in (case.seen, case.held_out)
+    )
+    normality = learn_normality(pyramid, *held_out, ScoreConfig.fast())
+    scores = [
+        score_pairs(pyramid, *some, ScoreConfig.fast(), normality).image_scores.cpu() for some in (seen, held_out)
+    ]
+    return Learnt(normality, *scores)
 
 
 def measure(
     pyramid: FeaturePyramid, learnt: Learnt, pairs: Pairs, queries: Tensor, device: torch.device
 ) -> dict[str, Any]:
     """Both scores of the pictures, and the decisions of ours, calibrated on clean good views."""
-    threshold = calibrate(learnt.scores.numpy(), FALSE_ALARM_RATE).threshold
+    threshold = calibrate(learnt.seen.numpy(), FALSE_ALARM_RATE, learnt.held_out.numpy()).threshold
     both = queries.to(device), pairs.renderings.to(device).float()
     paper = on_cpu(score_pairs(pyramid, *both, ScoreConfig.paper()))
     ours = on_cpu(score_pairs(pyramid, *both, ScoreConfig.fast(), learnt.normality))
@@ -99,7 +116,8 @@ def measure(
         "defective": int(labels.sum()),
         "false_alarms": int(alarms[labels == 0].sum()),
         "misses": int((~alarms[labels == 1]).sum()),
-        "unseen_over_seen": float(ours.image_scores[labels == 0].median() / learnt.scores.median()),
+        "held_out_over_seen": float(learnt.held_out.median() / learnt.seen.median()),
+        "test_over_held_out": float(ours.image_scores[labels == 0].median() / learnt.held_out.median()),
     }
 
 

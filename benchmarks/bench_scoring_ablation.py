@@ -30,10 +30,10 @@ FAST = ScoreConfig.fast()
 
 
 def root_surprise(difference: Tensor, expected: Tensor, shown: Tensor, noise: float) -> Tensor:
-    """The factor itself instead of its logarithm, as anomaly._surprise otherwise."""
+    """The root of the factor instead of its logarithm, as anomaly._surprise otherwise."""
     ratio = (difference.square() / expected).mean(1)
-    louder = (normality.median_ratio(ratio, shown) / noise).clamp_min(1)
-    return (ratio / louder[:, None, None]).sqrt()
+    own_noise = (normality.median_ratio(ratio, shown) - noise).clamp_min(0)
+    return (ratio / (1 + own_noise[:, None, None])).sqrt()
 
 
 # What differs from the default: settings of ScoreConfig, or names in PAD_utils.anomaly and PAD_utils.normality.
@@ -46,7 +46,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "colours weigh as any level": {"_COLOUR_WEIGHT": 1.0},
     "colours weigh four times": {"_COLOUR_WEIGHT": 4.0},
     "sigma 1.2": {"sigma": 1.2},
-    "sigma 2": {"sigma": 2.0},
+    "sigma 2.8": {"sigma": 2.8},
+    "no allowance for the query's noise": {"median_ratio": lambda ratio, shown: torch.zeros(len(ratio)).to(ratio)},
     "no slow changes of light": {"matched_light": lambda renderings, queries, shown: renderings},
     "no match of exposure": {"match_exposure": False},
     "floor 0.03": {"_LEAST_FLOOR": 0.03},
@@ -64,7 +65,7 @@ def main() -> None:
         pyramids.append(load_network(arguments.network, device))
     conditions = {name: selected(*disturbed(case, name), arguments.pictures) for name in CONDITIONS}
     figures = {
-        pyramid.name: {variant: image_aurocs(pyramid, variant, case.train, conditions, device) for variant in VARIANTS}
+        pyramid.name: {name: image_aurocs(pyramid, name, case.held_out, conditions, device) for name in VARIANTS}
         for pyramid in pyramids
     }
     path = save_result(f"ablation_{case.name}", device, {"class": case.name, "features": figures})
@@ -85,14 +86,14 @@ def parse() -> argparse.Namespace:
 def image_aurocs(
     pyramid: FeaturePyramid,
     variant: str,
-    train: Pairs,
+    good: Pairs,
     conditions: dict[str, tuple[Pairs, Tensor]],
     device: torch.device,
 ) -> dict[str, float | None]:
     """The image AUROC under every condition with one variant."""
     found = {}
     with varied(pyramid, VARIANTS[variant]) as (features, config):
-        learnt = learn_normality(features, as_float(train.queries).to(device), on(train, device), config)
+        learnt = learn_normality(features, as_float(good.queries).to(device), on(good, device), config)
         for name, (pairs, queries) in conditions.items():
             scores = score_pairs(features, queries.to(device), on(pairs, device), config, learnt)
             found[name] = image_auroc(scores.image_scores.cpu().numpy(), pairs.labels).value

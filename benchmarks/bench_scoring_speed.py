@@ -34,7 +34,7 @@ def main() -> None:
     case = load_case(arguments.folder, arguments.model, arguments.cache, device)
     pyramid = random_network(device)
     pairs = [as_float(case.test.queries), case.test.renderings.float()]
-    train = [as_float(case.train.queries)[:TRAIN_VIEWS], case.train.renderings.float()[:TRAIN_VIEWS]]
+    train = [as_float(case.held_out.queries)[:TRAIN_VIEWS], case.held_out.renderings.float()[:TRAIN_VIEWS]]
     pairs, train = ([resized(x, arguments.size).to(device) for x in both] for both in (pairs, train))
     config = ScoreConfig.fast()
     normality = learn_normality(pyramid, train[0], train[1], config)

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
+from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose import retract
 from gaussian_splatting.render import render
 from gaussian_splatting.train import TrainConfig, train_gaussians
+from PAD_utils.held_out import split
 from PAD_utils.mad import ClassData, Sample, load_class
 
 DISTURBANCES = ("gain", "gamma", "noise", "blur", "jpeg", "light")
 POSE_SIGMA_DEG, POSE_SIGMA_UNITS = 0.03, 0.0005  # per axis: what refined poses are off by
-TRAIN_VIEWS = 35  # from which normality is learnt, evenly over the gallery
+SEEN_VIEWS = 36  # of those the model is trained on, evenly
 LAMP_AZIMUTH, LAMP_ELEVATION, LAMP_TURN = 0.6, 0.96, np.radians(20)  # rad; half of the light, the rest is ambient
 
 
@@ -37,33 +39,47 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Case:
-    """One class: its test set, good training views, and its test set under a turned light where that was rendered."""
+    """One class: its test set, good views that the model was trained on and such that were held out, and its test set
+    under a turned light where that was rendered."""
 
     name: str
     test: Pairs
-    train: Pairs
+    seen: Pairs
+    held_out: Pairs
     light: Pairs | None
 
 
-def load_case(folder: Path, model: Path, cache: Path, device: torch.device) -> Case:
-    """The class at `folder` with the model at `model` (trained if it is not there); renderings are kept in `cache`."""
-    path = cache / f"{folder.name}.pt"
+def load_case(
+    folder: Path,
+    model: Path,
+    cache: Path,
+    device: torch.device,
+    size: int | None = None,
+    trained_as: str | None = None,
+) -> Case:
+    """The class at `folder` in pictures of `size` pixels (None: as they are) with the model at `model`; renderings are
+    kept in `cache`.
+
+    A model that is not there is trained by the preset of the kind of device `trained_as` ("cpu", "cuda"; None: that of
+    `device`) on those views that a job does not hold out.
+    """
+    path = cache / f"{folder.name}_{size or 'full'}_{model.stem}.pt"
     if not path.exists():
-        data = load_class(folder.parent, folder.name, None)
-        gaussians = _model(data, model, device)
-        step = max(1, len(data.gallery) // TRAIN_VIEWS)
-        train = [Sample("good", v.name, v.image, None, v.camera) for v in data.gallery[::step]]
+        data = load_class(folder.parent, folder.name, size)
+        gaussians = _model(data, model, device, trained_as or device.type)
+        gallery = split(data.gallery)
         light = folder / "light"
         case = Case(
             folder.name,
             _pairs(gaussians, _posed(data, folder)),
-            _pairs(gaussians, train),
+            _pairs(gaussians, _good(gallery.seen[:: max(1, len(gallery.seen) // SEEN_VIEWS)])),
+            _pairs(gaussians, _good(gallery.held_out)),
             _pairs(gaussians, load_test(light, data)) if light.is_dir() else None,
         )
         cache.mkdir(parents=True, exist_ok=True)
         torch.save(asdict(case), path)
     stored = torch.load(path, weights_only=False)
-    parts = {k: stored[k] and Pairs(**stored[k]) for k in ("test", "train", "light")}
+    parts = {k: stored[k] and Pairs(**stored[k]) for k in ("test", "seen", "held_out", "light")}
     return Case(stored["name"], **parts)
 
 
@@ -83,11 +99,15 @@ def load_test(folder: Path, data: ClassData) -> list[Sample]:
     return samples
 
 
-def _model(data: ClassData, path: Path, device: torch.device) -> Gaussians:
+def _model(data: ClassData, path: Path, device: torch.device, trained_as: str) -> Gaussians:
     if not path.exists():
-        config = TrainConfig.preset("fast", device.type)
-        save_ply(path, train_gaussians(data.gallery, config, device=device).gaussians)
+        config = TrainConfig.preset("fast", trained_as)
+        save_ply(path, train_gaussians(split(data.gallery).seen, config, device=device).gaussians)
     return load_ply(path).to(device)
+
+
+def _good(views: list[View]) -> list[Sample]:
+    return [Sample("good", view.name, view.image, None, view.camera) for view in views]
 
 
 def _posed(data: ClassData, folder: Path) -> list[Sample]:

@@ -31,8 +31,8 @@ def main() -> None:
 
 def means() -> list[Row]:
     """The means over the reported classes, under every condition, the worst one last."""
-    rows: list[Row] = [("features", "condition", "classes", "paper's score", "ours")]
-    for features, found in by_features(scored("reported")).items():
+    rows: list[Row] = [("features", "models", "condition", "classes", "paper's score", "ours")]
+    for kind, found in by_kind(scored("reported")).items():
         mean = {
             condition: {
                 score: [sum(f["conditions"][condition][score][m] for f in found) / len(found) for m in METRICS]
@@ -40,26 +40,29 @@ def means() -> list[Row]:
             }
             for condition in found[0]["conditions"]
         }
+        count = str(len(found))
         for condition, both in mean.items():
-            rows.append((features, condition, str(len(found)), *(slashed(both[score]) for score in ("paper", "fast"))))
+            rows.append((*kind, condition, count, *(slashed(both[score]) for score in ("paper", "fast"))))
         worst = [min(both[score][0] for both in mean.values()) for score in ("paper", "fast")]
-        rows.append((features, "worst image AUROC", str(len(found)), *(f"{x:.4f}" for x in worst)))
+        rows.append((*kind, "worst image AUROC", count, *(f"{x:.4f}" for x in worst)))
     return rows
 
 
 def classes() -> list[Row]:
-    """Every class and condition."""
-    rows: list[Row] = [
-        ("features", "class", "condition", "good", "defective", "paper's score", "ours", "false alarms", "misses")
-        + ("unseen/seen",)
-    ]
-    for figures in scored("reported") + scored("tuning"):
-        for condition, f in figures["conditions"].items():
-            both = [slashed([f[score][m] for m in METRICS]) for score in ("paper", "fast")]
-            counts = [str(f[name]) for name in ("good", "defective")]
-            errors = [str(f[name]) for name in ("false_alarms", "misses")]
-            rows.append((figures["features"], figures["class"], condition, *counts, *both, *errors))
-            rows[-1] += (f"{f['unseen_over_seen']:.2f}",)
+    """Every class, clean and under the condition that is worst for it."""
+    head = ("features", "models", "class", "condition", "good", "defective", "paper's score", "ours", "false alarms")
+    rows: list[Row] = [(*head, "misses", "held out/seen")]
+    for kind, found in by_kind(scored("reported") + scored("tuning")).items():
+        for figures in found:
+            conditions = figures["conditions"]
+            worst = min(conditions, key=lambda name, c=conditions: c[name]["fast"]["image_auroc"])
+            for condition in dict.fromkeys(("clean", worst)):
+                f = conditions[condition]
+                both = [slashed([f[score][m] for m in METRICS]) for score in ("paper", "fast")]
+                counts = [str(f[name]) for name in ("good", "defective")]
+                errors = [str(f[name]) for name in ("false_alarms", "misses")]
+                rows.append((*kind, f"{figures['class']}, {figures['width']} px", condition, *counts, *both, *errors))
+                rows[-1] += (f"{f['held_out_over_seen']:.2f}",)
     return rows
 
 
@@ -120,9 +123,14 @@ def scored(role: str) -> list[dict[str, Any]]:
     return [f for f in found if f.get("role") == role]
 
 
-def by_features(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    names = sorted({f["features"] for f in found})
-    return {name: [f for f in found if f["features"] == name] for name in names}
+def by_kind(found: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """By features and by whose preset trained the models."""
+    kinds = sorted({(f["features"], f["trained_as"]) for f in found}, reverse=True)
+    names = {"cuda": "GPU's preset", "cpu": "CPU's preset"}
+    return {
+        (features, names[trained_as]): [f for f in found if (f["features"], f["trained_as"]) == (features, trained_as)]
+        for features, trained_as in kinds
+    }
 
 
 def figures_of(path: Path) -> dict[str, Any]:
