@@ -3,20 +3,16 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
 
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_json
 
 OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
-
-# How much higher a fresh view scores than one the model was trained on, when no view was held out to measure it:
-# the largest of the medians' ratios that the tuning classes of docs/scoring.md showed, to one decimal.
-DEFAULT_INFLATION = 1.1
 
 
 @dataclass(frozen=True)
@@ -51,24 +47,19 @@ class Calibration:
 _EXAMPLE = Calibration(0.0, 0.0, 0, 0.0)
 
 
-def calibrate(
-    seen: ArrayLike, false_alarm_rate: float, fresh: ArrayLike = (), inflation: float = DEFAULT_INFLATION
-) -> Calibration:
+def calibrate(scores: ArrayLike, false_alarm_rate: float, inflation: float = 1.0) -> Calibration:
     """The threshold from the scores of good views.
 
-    `seen` are scores of views that the model was trained on: too good, since it knows them; they are multiplied by
-    `inflation`, or, when there are at least 5 `fresh` scores of views that it was not trained on, by the ratio of the
-    medians. Raises ValueError unless there are 5 scores and the rate lies in (0, 1).
+    Scores of views that the model was trained on are too good, since it knows them: they are multiplied by `inflation`.
+    Raises ValueError unless there are 5 scores and the rate lies in (0, 1).
     """
     if not 0 < false_alarm_rate < 1:
         raise ValueError(f"false_alarm_rate must lie between 0 and 1, got {false_alarm_rate}")
-    seen, fresh = np.asarray(seen, np.float64), np.asarray(fresh, np.float64)
-    if len(seen) + len(fresh) < _FEWEST:
-        raise ValueError(f"a threshold needs at least {_FEWEST} scores of good views, got {len(seen) + len(fresh)}")
-    if len(fresh) >= _FEWEST and len(seen) >= _FEWEST:
-        inflation = max(1.0, float(np.median(fresh) / max(float(np.median(seen)), 1e-12)))
-    scores = np.concatenate((seen * inflation, fresh))
-    return Calibration(upper_quantile(scores, false_alarm_rate), false_alarm_rate, len(scores), float(inflation))
+    scores = np.asarray(scores, np.float64)
+    if len(scores) < _FEWEST:
+        raise ValueError(f"a threshold needs at least {_FEWEST} scores of good views, got {len(scores)}")
+    threshold = upper_quantile(scores * inflation, false_alarm_rate)
+    return Calibration(threshold, false_alarm_rate, len(scores), inflation)
 
 
 _FEWEST = 5
@@ -77,13 +68,13 @@ _FEWEST = 5
 def upper_quantile(scores: np.ndarray, rate: float) -> float:
     """The value that a further score exceeds with probability `rate`.
 
-    The larger of two estimates: that of a log-normal distribution with the scores' mean and deviation (which reaches
-    beyond the largest of few scores), and the order statistic k of n with k >= (n + 1) (1 - rate), which holds for
-    any distribution (conformal prediction) but needs n >= 1 / rate - 1 scores.
+    The larger of two estimates: the prediction limit of a log-normal distribution (Student's t, for mean and deviation
+    are those of n scores; it reaches beyond the largest of few), and the order statistic k of n with
+    k >= (n + 1) (1 - rate), which holds for any distribution (conformal prediction) but needs n >= 1 / rate - 1 scores.
     """
     n = len(scores)
     logs = np.log(np.maximum(scores, 1e-12))
     spread = float(logs.std(ddof=1)) * math.sqrt(1 + 1 / n)
-    parametric = math.exp(float(logs.mean()) + NormalDist().inv_cdf(1 - rate) * spread)
+    parametric = math.exp(float(logs.mean()) + float(student_t.ppf(1 - rate, n - 1)) * spread)
     k = math.ceil((n + 1) * (1 - rate))
     return max(parametric, float(np.sort(scores)[k - 1])) if k <= n else parametric

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from gaussian_splatting.data import View
 
-_MOST = 24  # more would cost the model detail, and a threshold gains little
-_SHARE = 8  # at most one view in so many
-FEWEST = 5  # fewer tell nothing, and then none are held out
+_MOST = 32  # more would cost the model detail, and a threshold gains little
+_SHARE = 6  # at most one view in so many
+_FEWEST = 5  # fewer tell nothing, and then none are held out
 
 
 class Gallery(NamedTuple):
@@ -21,7 +21,7 @@ def split(gallery: Sequence[View]) -> Gallery:
     """Holds out views evenly over the gallery; none where it has too few."""
     step = max(_SHARE, -(-len(gallery) // _MOST))
     chosen = range(step // 2, len(gallery), step)
-    if len(chosen) < FEWEST:
+    if len(chosen) < _FEWEST:
         return Gallery(list(gallery), [])
     return Gallery([v for i, v in enumerate(gallery) if i not in chosen], [gallery[i] for i in chosen])
 

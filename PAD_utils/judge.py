@@ -18,7 +18,7 @@ from gaussian_splatting.render import render
 from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
 from PAD_utils.calibration import Calibration, calibrate
 from PAD_utils.features import FeaturePyramid, make_features
-from PAD_utils.held_out import FEWEST, split_by_name
+from PAD_utils.held_out import split_by_name
 from PAD_utils.job import Job
 from PAD_utils.mad import Sample
 from PAD_utils.normality import Normality
@@ -27,7 +27,7 @@ from PAD_utils.steps import Model, Poses, make_refiner
 
 log = logging.getLogger(__name__)
 
-_CALIBRATION_VIEWS = 60  # of the gallery, evenly spread: a threshold needs no more, and each costs a refinement
+_CALIBRATION_VIEWS = 60  # where none are held out, evenly: a threshold needs no more, and each costs a refinement
 _PICTURES_AT_ONCE = 16
 
 
@@ -110,27 +110,25 @@ def learn_normal(
     job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid
 ) -> tuple[Normality | None, Calibration | None]:
     """What normal residuals look like and the threshold, learnt from views of the good object that went through the
-    same refinement as a query; the residuals from views held out from training, where there are enough. Both are stored
-    beside the model. The paper's score takes residuals as they are."""
+    same refinement as a query: from those held out from training, where there are any. Both are stored beside the
+    model. The paper's score takes residuals as they are."""
     seen, held_out = split_by_name(gallery, model.held_out)
-    views = [*seen[:: -(-len(seen) // (_CALIBRATION_VIEWS - len(held_out)))], *held_out]
+    config, normality = _score_config(job), None
+    views = held_out or seen[:: -(-len(seen) // _CALIBRATION_VIEWS)]
     images = torch.stack([view.image for view in views])
     estimates = make_refiner(job).refine(model.gaussians, images, [[view.camera] for view in views])
     good = [i for i, estimate in enumerate(estimates) if estimate.converged]
     if len(good) < len(views):
         log.warning("%d of %d good views could not be localised", len(views) - len(good), len(views))
-    fresh = torch.tensor([i >= len(views) - len(held_out) for i in good], dtype=torch.bool)
-    config, normality = _score_config(job), None
     if config.normalised and good:
         pairs = [_pair(job, model, [images[i]], [estimates[i]]) for i in good]
         queries, renderings = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
-        teachers = fresh if fresh.sum() >= FEWEST else torch.ones_like(fresh)
-        normality = learn_normality(pyramid, queries[teachers], renderings[teachers], config)
+        normality = learn_normality(pyramid, queries, renderings, config)
         normality.save(model.path.parent / "normality.json")
     scored = score(job, model, pyramid, normality, [images[i] for i in good], [estimates[i] for i in good])
-    scores = torch.tensor([one.score for one in scored], dtype=torch.float64)
+    inflation = 1.0 if held_out else config.inflation
     try:
-        calibration = calibrate(scores[~fresh], job.config.false_alarm_rate, scores[fresh])
+        calibration = calibrate([one.score for one in scored], job.config.false_alarm_rate, inflation)
     except ValueError as error:
         log.warning("no decisions: %s", error)
         return normality, None

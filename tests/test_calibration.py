@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from PAD_utils.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, calibrate, upper_quantile
 from PAD_utils.errors import UserError
@@ -22,14 +23,19 @@ def test_false_alarms_on_fresh_scores_are_near_the_promise(rate: float, count: i
         assert np.mean(measured) < (1.5 if count > 1 / rate else 3) * rate
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+@pytest.mark.parametrize("count", [5, 12, 18])
+def test_few_scores_keep_the_promise_as_well(rate: float, count: int) -> None:
+    draws = np.random.default_rng(0).normal(1, 0.3, (5000, count))
+    limits = np.log([upper_quantile(np.exp(draw), rate) for draw in draws])
+    assert stats.norm(1, 0.3).sf(limits).mean() == pytest.approx(rate, rel=0.1)
+
+
 def test_views_that_the_model_knows_are_not_believed() -> None:
     seen = np.linspace(1, 2, 100)
-    plain = calibrate(seen, 0.05, inflation=1.0)
-    assert calibrate(seen, 0.05, inflation=1.5).threshold == pytest.approx(1.5 * plain.threshold)
-    measured = calibrate(seen, 0.05, fresh=1.3 * seen[::10])
-    assert measured.inflation == pytest.approx(1.3, rel=0.05)
-    assert measured.views == 110
-    assert calibrate(seen, 0.05, fresh=0.5 * seen[::10]).inflation == 1.0
+    plain, raised = calibrate(seen, 0.05), calibrate(seen, 0.05, inflation=1.5)
+    assert raised.threshold == pytest.approx(1.5 * plain.threshold)
+    assert (plain.views, plain.inflation, raised.inflation) == (100, 1.0, 1.5)
 
 
 def test_decisions() -> None:
