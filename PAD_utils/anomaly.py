@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -161,22 +162,40 @@ def _score_batch(
             energy = difference.square().sum(1)
         else:
             expected = normality.expected(i, rendered) if normality else typical_expected(rendered, shown)
-            energy = _surprise(difference, expected, shown, normality.noise[i] if normality else 1.0)
-            energy *= _COLOUR_WEIGHT if i == 0 else 1.0
+            ratio = (difference.square() / expected).mean(1)
+            own_noise = (median_ratio(ratio, shown) - (normality.noise[i] if normality else 1.0)).clamp_min(0)
+            if i == 0:
+                ratio = median_filtered(ratio)
+            energy = _surprise(ratio, own_noise) * (_COLOUR_WEIGHT if i == 0 else 1.0)
         total += _resampled(energy, levels.size, config.sigma)
     return Scores(_resampled(total, (height, width), 0.0), total.flatten(1).amax(1))
 
 
-def _surprise(difference: Tensor, expected: Tensor, shown: Tensor, noise: float) -> Float[Tensor, "b h w"]:
+def _surprise(ratio: Float[Tensor, "b h w"], own_noise: Float[Tensor, "b"]) -> Float[Tensor, "b h w"]:
     """By what factor residuals exceed what is expected, of one level, as a logarithm; 0 where there is no difference.
 
     The logarithm gives every level a say: moderate ratios in all of them, over a patch, are stronger evidence than a
     huge one in a single place of one. The query's own noise touches all of it, so it shows in the median ratio, and
     what is expected grows by as much: squares of independent errors add.
     """
-    ratio = (difference.square() / expected).mean(1)
-    own_noise = (median_ratio(ratio, shown) - noise).clamp_min(0)
     return torch.log1p(ratio / (_ORDINARY * (1 + own_noise[:, None, None])))
+
+
+def median_filtered(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """The median of 3x3 pixels: a line one pixel wide, such as a gap that opens at one angle only, does not survive."""
+    padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    rows = [padded[:, i : i + maps.shape[1]] for i in range(3)]
+    low, middle, high = _sorted(*rows)
+    columns = [[x[..., j : j + maps.shape[2]] for j in range(3)] for x in (low, middle, high)]
+    lows = torch.maximum(torch.maximum(*columns[0][:2]), columns[0][2])
+    highs = torch.minimum(torch.minimum(*columns[2][:2]), columns[2][2])
+    return _sorted(lows, _sorted(*columns[1])[1], highs)[1]
+
+
+def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The least, the middle and the largest, element by element."""
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    return torch.minimum(low, c), torch.maximum(low, torch.minimum(high, c)), torch.maximum(high, c)
 
 
 def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float) -> Float[Tensor, "b a c"]:

@@ -16,7 +16,7 @@ from gaussian_splatting.data import View
 from gaussian_splatting.pose import PoseEstimate
 from gaussian_splatting.render import render
 from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
-from PAD_utils.calibration import Calibration, calibrate
+from PAD_utils.calibration import Calibration, as_fresh, calibrate
 from PAD_utils.features import FeaturePyramid, make_features
 from PAD_utils.held_out import split_by_name
 from PAD_utils.job import Job
@@ -27,7 +27,7 @@ from PAD_utils.steps import Model, Poses, make_refiner
 
 log = logging.getLogger(__name__)
 
-_CALIBRATION_VIEWS = 60  # where none are held out, evenly: a threshold needs no more, and each costs a refinement
+_CALIBRATION_VIEWS = 60  # of those seen, evenly spread: a threshold needs no more, and each costs a refinement
 _PICTURES_AT_ONCE = 16
 
 
@@ -110,30 +110,42 @@ def learn_normal(
     job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid
 ) -> tuple[Normality | None, Calibration | None]:
     """What normal residuals look like and the threshold, learnt from views of the good object that went through the
-    same refinement as a query: from those held out from training, where there are any. Both are stored beside the
-    model. The paper's score takes residuals as they are."""
+    same refinement as a query; the residuals from those held out from training, where there are any. Both are stored
+    beside the model. The paper's score takes residuals as they are."""
     seen, held_out = split_by_name(gallery, model.held_out)
     config, normality = _score_config(job), None
-    views = held_out or seen[:: -(-len(seen) // _CALIBRATION_VIEWS)]
-    images = torch.stack([view.image for view in views])
-    estimates = make_refiner(job).refine(model.gaussians, images, [[view.camera] for view in views])
-    good = [i for i, estimate in enumerate(estimates) if estimate.converged]
-    if len(good) < len(views):
-        log.warning("%d of %d good views could not be localised", len(views) - len(good), len(views))
-    if config.normalised and good:
-        pairs = [_pair(job, model, [images[i]], [estimates[i]]) for i in good]
+    known, fresh = (_localised(job, model, views) for views in (seen[:: -(-len(seen) // _CALIBRATION_VIEWS)], held_out))
+    teachers = fresh or known
+    if config.normalised and teachers:
+        pairs = [_pair(job, model, [view.image], [estimate]) for view, estimate in teachers]
         queries, renderings = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
         normality = learn_normality(pyramid, queries, renderings, config)
         normality.save(model.path.parent / "normality.json")
-    scored = score(job, model, pyramid, normality, [images[i] for i in good], [estimates[i] for i in good])
-    inflation = 1.0 if held_out else config.inflation
+    scored = score(
+        job, model, pyramid, normality, [v.image for v, _ in (*known, *fresh)], [e for _, e in (*known, *fresh)]
+    )
+    scores, inflation = [one.score for one in scored], 1.0 if fresh else config.inflation
+    if fresh:
+        scores = as_fresh(scores[: len(known)], scores[len(known) :]).tolist()
     try:
-        calibration = calibrate([one.score for one in scored], job.config.false_alarm_rate, inflation)
+        calibration = calibrate(scores, job.config.false_alarm_rate, inflation, logarithms=config.normalised)
     except ValueError as error:
         log.warning("no decisions: %s", error)
         return normality, None
     calibration.save(model.path.parent / "calibration.json")
     return normality, calibration
+
+
+def _localised(job: Job, model: Model, views: list[View]) -> list[tuple[View, PoseEstimate]]:
+    """Good views with their refined poses, without those that could not be refined."""
+    if not views:
+        return []
+    images = torch.stack([view.image for view in views])
+    estimates = make_refiner(job).refine(model.gaussians, images, [[view.camera] for view in views])
+    good = [(view, estimate) for view, estimate in zip(views, estimates, strict=True) if estimate.converged]
+    if len(good) < len(views):
+        log.warning("%d of %d good views could not be localised", len(views) - len(good), len(views))
+    return good
 
 
 def score(

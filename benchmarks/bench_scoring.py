@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import DISTURBANCES, Case, Pairs, as_float, disturbed, load_case
 from PAD_utils.anomaly import ScoreConfig, Scores, learn_normality, score_pairs
-from PAD_utils.calibration import calibrate
+from PAD_utils.calibration import as_fresh, calibrate
 from PAD_utils.features import CallableFeatures, FeaturePyramid, GradientFeatures
 from PAD_utils.job import choose_device
 from PAD_utils.metrics import evaluate
@@ -36,7 +36,7 @@ def main() -> None:
     trained_as = arguments.trained_as or device.type
     case = load_case(arguments.folder, arguments.model, arguments.cache, device, arguments.size, trained_as)
     pyramid = load_network(arguments.network, device) if arguments.network else GradientFeatures()
-    learnt = learn(pyramid, case.held_out, device)
+    learnt = learn(pyramid, case, device, ScoreConfig.fast())
     figures: dict[str, Any] = {
         "class": case.name,
         "role": arguments.role,
@@ -82,16 +82,19 @@ def load_network(description: str, device: torch.device) -> FeaturePyramid:
 
 
 class Learnt(NamedTuple):
-    """What views held out from training taught: what residuals are normal, and the scores of these views."""
+    """What good views taught, as in a job: normal residuals, the threshold, and the median of those held out."""
 
     normality: Normality
-    scores: Tensor
+    threshold: float
+    median_held_out: float
 
 
-def learn(pyramid: FeaturePyramid, good: Pairs, device: torch.device) -> Learnt:
-    pictures, config = on(good, device), ScoreConfig.fast()
-    normality = learn_normality(pyramid, *pictures, config)
-    return Learnt(normality, score_pairs(pyramid, *pictures, config, normality).image_scores.cpu())
+def learn(pyramid: FeaturePyramid, case: Case, device: torch.device, config: ScoreConfig) -> Learnt:
+    seen, held_out = on(case.seen, device), on(case.held_out, device)
+    normality = learn_normality(pyramid, *held_out, config)
+    scores = [score_pairs(pyramid, *x, config, normality).image_scores.cpu().numpy() for x in (seen, held_out)]
+    calibration = calibrate(as_fresh(*scores), FALSE_ALARM_RATE, logarithms=config.normalised)
+    return Learnt(normality, calibration.threshold, float(np.median(scores[1])))
 
 
 def inflations(pyramid: FeaturePyramid, case: Case, device: torch.device) -> dict[str, float]:
@@ -114,11 +117,10 @@ def measure(
     pyramid: FeaturePyramid, learnt: Learnt, pairs: Pairs, queries: Tensor, device: torch.device
 ) -> dict[str, Any]:
     """Both scores of the pictures, and the decisions of ours, calibrated on clean good views."""
-    threshold = calibrate(learnt.scores.numpy(), FALSE_ALARM_RATE).threshold
     both = queries.to(device), pairs.renderings.to(device).float()
     paper = on_cpu(score_pairs(pyramid, *both, ScoreConfig.paper()))
     ours = on_cpu(score_pairs(pyramid, *both, ScoreConfig.fast(), learnt.normality))
-    labels, alarms = np.array(pairs.labels), ours.image_scores.numpy() > threshold
+    labels, alarms = np.array(pairs.labels), ours.image_scores.numpy() > learnt.threshold
     return {
         "paper": metrics(paper, pairs),
         "fast": metrics(ours, pairs),
@@ -126,7 +128,7 @@ def measure(
         "defective": int(labels.sum()),
         "false_alarms": int(alarms[labels == 0].sum()),
         "misses": int((~alarms[labels == 1]).sum()),
-        "test_over_held_out": float(ours.image_scores[labels == 0].median() / learnt.scores.median()),
+        "test_over_held_out": float(ours.image_scores[labels == 0].median() / learnt.median_held_out),
     }
 
 

@@ -16,11 +16,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from benchmarks.bench_scoring import load_network, selected
+from benchmarks.bench_scoring import learn, load_network, selected
 from benchmarks.results_file import save_result
-from benchmarks.scoring_pairs import Pairs, as_float, disturbed, load_case
+from benchmarks.scoring_pairs import Case, Pairs, disturbed, load_case
 from PAD_utils import anomaly, normality
-from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.anomaly import ScoreConfig, score_pairs
 from PAD_utils.features import FeaturePyramid, GradientFeatures
 from PAD_utils.job import choose_device
 from PAD_utils.metrics import image_auroc
@@ -29,10 +29,8 @@ CONDITIONS = ("clean", "noise", "light", "all")
 FAST = ScoreConfig.fast()
 
 
-def root_surprise(difference: Tensor, expected: Tensor, shown: Tensor, noise: float) -> Tensor:
+def root_surprise(ratio: Tensor, own_noise: Tensor) -> Tensor:
     """The root of the factor instead of its logarithm, as anomaly._surprise otherwise."""
-    ratio = (difference.square() / expected).mean(1)
-    own_noise = (normality.median_ratio(ratio, shown) - noise).clamp_min(0)
     return (ratio / (1 + own_noise[:, None, None])).sqrt()
 
 
@@ -47,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "colours weigh four times": {"_COLOUR_WEIGHT": 4.0},
     "sigma 1.2": {"sigma": 1.2},
     "sigma 2.8": {"sigma": 2.8},
+    "colours are not median filtered": {"median_filtered": lambda maps: maps},
     "no allowance for the query's noise": {"median_ratio": lambda ratio, shown: torch.zeros(len(ratio)).to(ratio)},
     "no slow changes of light": {"matched_light": lambda renderings, queries, shown: renderings},
     "no match of exposure": {"match_exposure": False},
@@ -65,7 +64,7 @@ def main() -> None:
         pyramids.append(load_network(arguments.network, device))
     conditions = {name: selected(*disturbed(case, name), arguments.pictures) for name in CONDITIONS}
     figures = {
-        pyramid.name: {name: image_aurocs(pyramid, name, case.held_out, conditions, device) for name in VARIANTS}
+        pyramid.name: {name: judged(pyramid, name, case, conditions, device) for name in VARIANTS}
         for pyramid in pyramids
     }
     path = save_result(f"ablation_{case.name}", device, {"class": case.name, "features": figures})
@@ -83,20 +82,26 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def image_aurocs(
+def judged(
     pyramid: FeaturePyramid,
     variant: str,
-    good: Pairs,
+    case: Case,
     conditions: dict[str, tuple[Pairs, Tensor]],
     device: torch.device,
-) -> dict[str, float | None]:
-    """The image AUROC under every condition with one variant."""
+) -> dict[str, dict[str, float | int | None]]:
+    """Of one variant under every condition: the image AUROC, and how many are judged wrongly."""
     found = {}
     with varied(pyramid, VARIANTS[variant]) as (features, config):
-        learnt = learn_normality(features, as_float(good.queries).to(device), on(good, device), config)
+        learnt = learn(features, case, device, config)
         for name, (pairs, queries) in conditions.items():
-            scores = score_pairs(features, queries.to(device), on(pairs, device), config, learnt)
-            found[name] = image_auroc(scores.image_scores.cpu().numpy(), pairs.labels).value
+            renderings = pairs.renderings.to(device).float()
+            scores = score_pairs(features, queries.to(device), renderings, config, learnt.normality).image_scores.cpu()
+            labels = torch.tensor(pairs.labels)
+            found[name] = {
+                "image_auroc": image_auroc(scores.numpy(), labels.numpy()).value,
+                "false_alarms": int((scores[labels == 0] > learnt.threshold).sum()),
+                "misses": int((scores[labels == 1] <= learnt.threshold).sum()),
+            }
     return found
 
 
@@ -122,10 +127,6 @@ class WithFinest:
     def __call__(self, images: Tensor) -> list[Tensor]:
         maps = self._pyramid(images)
         return [maps[0], *maps]
-
-
-def on(pairs: Pairs, device: torch.device) -> Tensor:
-    return pairs.renderings.to(device).float()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from PAD_utils.mad import ClassData, Sample, load_class
 
 DISTURBANCES = ("gain", "gamma", "noise", "blur", "jpeg", "light")
 POSE_SIGMA_DEG, POSE_SIGMA_UNITS = 0.03, 0.0005  # per axis: what refined poses are off by
-SEEN_VIEWS = 36  # of those the model is trained on, evenly
+SEEN_VIEWS = 60  # of those the model is trained on, evenly: as many as a job takes
 LAMP_AZIMUTH, LAMP_ELEVATION, LAMP_TURN = 0.6, 0.96, np.radians(20)  # rad; half of the light, the rest is ambient
 
 
@@ -72,7 +72,7 @@ def load_case(
         case = Case(
             folder.name,
             _pairs(gaussians, _posed(data, folder)),
-            _pairs(gaussians, _good(gallery.seen[:: max(1, len(gallery.seen) // SEEN_VIEWS)])),
+            _pairs(gaussians, _good(gallery.seen[:: -(-len(gallery.seen) // SEEN_VIEWS)])),
             _pairs(gaussians, _good(gallery.held_out)),
             _pairs(gaussians, load_test(light, data)) if light.is_dir() else None,
         )

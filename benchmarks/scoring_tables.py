@@ -92,17 +92,20 @@ def decisions() -> list[Row]:
 
 
 def ablation() -> list[Row]:
-    """Image AUROC with single parts changed, means over the classes on which settings are chosen."""
+    """Image AUROC with single parts changed, means over the classes on which settings are chosen, and wrong decisions
+    of all conditions together."""
     found = [figures_of(path) for path in sorted(RESULTS.glob("ablation_*.json"))]
     rows: list[Row] = []
     for features in found[0]["features"] if found else ():
         variants = [f["features"][features] for f in found]
         conditions = list(next(iter(variants[0].values())))
         if not rows:
-            rows.append(("features", "change", *conditions))
+            rows.append(("features", "change", *conditions, "false alarms", "misses"))
         for name in variants[0]:
-            values = [sum(v[name][c] for v in variants) / len(variants) for c in conditions]
-            rows.append((features, name, *(f"{value:.4f}" for value in values)))
+            each = [v[name] for v in variants]
+            means = (sum(v[c]["image_auroc"] for v in each) / len(each) for c in conditions)
+            wrong = (sum(v[c][kind] for v in each for c in conditions) for kind in ("false_alarms", "misses"))
+            rows.append((features, name, *(f"{mean:.4f}" for mean in means), *map(str, wrong)))
     return rows or [("no figures yet",)]
 
 

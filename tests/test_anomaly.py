@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
 
-from PAD_utils.anomaly import ScoreConfig, score_pairs
+from PAD_utils.anomaly import ScoreConfig, median_filtered, score_pairs
 from PAD_utils.features import CallableFeatures, GradientFeatures
 
 MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
@@ -104,3 +104,9 @@ def test_renderings_beyond_white_are_white() -> None:
 def test_pictures_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
         score_pairs(GradientFeatures(), torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9), ScoreConfig.paper())
+
+
+def test_the_median_of_3x3_pixels_is_scipys() -> None:
+    maps = torch.rand(2, 37, 41, generator=torch.Generator().manual_seed(0))
+    expected = [median_filter(one.numpy(), 3, mode="nearest") for one in maps]
+    assert np.array_equal(median_filtered(maps).numpy(), np.stack(expected))

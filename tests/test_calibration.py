@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from PAD_utils.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, calibrate, upper_quantile
+from PAD_utils.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate, upper_quantile
 from PAD_utils.errors import UserError
 
 
@@ -20,15 +20,18 @@ def test_false_alarms_on_fresh_scores_are_near_the_promise(rate: float, count: i
         lambda n: rng.gamma(9, 1, n),
     ):
         measured = [np.mean(draw(2000) > upper_quantile(draw(count), rate)) for _ in range(60)]
-        assert np.mean(measured) < (1.5 if count > 1 / rate else 3) * rate
+        assert np.mean(measured) < (1.3 if count > 1 / rate else 1.8) * rate
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.05])
-@pytest.mark.parametrize("count", [5, 12, 18])
+@pytest.mark.parametrize("rate", [0.01, 0.02])
+@pytest.mark.parametrize("count", [5, 12, 24])
 def test_few_scores_keep_the_promise_as_well(rate: float, count: int) -> None:
-    draws = np.random.default_rng(0).normal(1, 0.3, (5000, count))
-    limits = np.log([upper_quantile(np.exp(draw), rate) for draw in draws])
-    assert stats.norm(1, 0.3).sf(limits).mean() == pytest.approx(rate, rel=0.1)
+    draws = np.random.default_rng(0).normal(5, 1, (5000, count))
+    for limits in (
+        [upper_quantile(draw, rate, logarithms=True) for draw in draws],
+        np.log([upper_quantile(np.exp(draw), rate) for draw in draws]),
+    ):
+        assert stats.norm(5, 1).sf(limits).mean() == pytest.approx(rate, rel=0.1)
 
 
 def test_views_that_the_model_knows_are_not_believed() -> None:
@@ -36,6 +39,14 @@ def test_views_that_the_model_knows_are_not_believed() -> None:
     plain, raised = calibrate(seen, 0.05), calibrate(seen, 0.05, inflation=1.5)
     assert raised.threshold == pytest.approx(1.5 * plain.threshold)
     assert (plain.views, plain.inflation, raised.inflation) == (100, 1.0, 1.5)
+
+
+def test_scores_of_views_that_training_saw_go_half_of_the_way_to_those_of_others() -> None:
+    seen, held_out = np.array([1.0, 2.0, 3.0]), np.array([4.0, 8.0])
+    assert as_fresh(seen, held_out).tolist() == [3.0, 4.0, 5.0, 4.0, 8.0]
+    assert as_fresh(held_out, seen).tolist() == [4.0, 8.0, 1.0, 2.0, 3.0]  # never down
+    assert as_fresh([], held_out).tolist() == held_out.tolist()
+    assert as_fresh(seen, []).tolist() == []
 
 
 def test_decisions() -> None:

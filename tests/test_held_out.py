@@ -101,5 +101,5 @@ def test_the_threshold_and_normal_residuals_come_from_them(tmp_path: Path, monke
     _, told = judge.learn_normal(job, model, gallery, GradientFeatures())
     _, untold = judge.learn_normal(job, replace(model, held_out=[]), gallery, GradientFeatures())
     assert taught == [len(held), 48]
-    assert told is not None and (told.views, told.inflation) == (len(held), 1.0)
+    assert told is not None and (told.views, told.inflation) == (48, 1.0)
     assert untold is not None and (untold.views, untold.inflation) == (48, ScoreConfig.fast().inflation)
