@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from PAD_utils import resample
@@ -24,6 +24,7 @@ from PAD_utils.normality import (
 _PAIRS_PER_BATCH = {"cpu": 1, "cuda": 32}  # small enough for the caches, and for memory at 800 px
 _ORDINARY = 0.25  # ratios of squared residuals to what is expected, below which differences hardly count
 _COLOUR_WEIGHT = 2.0  # of the colours among the levels: the one level that is not blurred by a network
+_MARGIN = 32  # pixels around the object, and steps in which its surroundings are cut off
 _NOISE_VIEWS = 16  # of the good views, for the level of noise
 
 
@@ -121,12 +122,13 @@ def _noise(
 
 class _Levels(NamedTuple):
     """Of a batch of pairs, level by level: query minus rendering, the rendering's features, where it shows the object;
-    and the size (height, width) at which the pictures were compared."""
+    the size (height, width) at which the pictures were compared; and the rows and columns of it that were."""
 
     differences: list[Tensor]
     rendered: list[Tensor]
     shown: list[Tensor]
     size: tuple[int, int]
+    window: tuple[slice, slice]
 
 
 def _levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config: ScoreConfig) -> _Levels:
@@ -138,6 +140,9 @@ def _levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config
     if config.match_exposure:
         good = matched_light(matched_exposure(good, pictures[:count]), pictures[:count], object_)
         pictures = torch.cat((pictures[:count], good))
+    window = _window(pictures) if config.normalised and pictures.device.type == "cpu" else (slice(None), slice(None))
+    rows, columns = window
+    pictures, object_ = pictures[..., rows, columns], object_[..., rows, columns]
     maps = pyramid(pictures)
     if config.normalised:
         maps = maps[1:] or maps  # the finest features say what the colours say, with more noise
@@ -147,7 +152,23 @@ def _levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config
         [level[count:] for level in levels],
         [shown_at(object_, *level.shape[-2:]) for level in levels],
         size,
+        window,
     )
+
+
+def _window(pictures: Float[Tensor, "b 3 h w"]) -> tuple[slice, slice]:
+    """The rows and columns with all that is not white, and a margin: there is nothing to see in the rest, and a CPU's
+    time is that of the network. Whole steps of the coarsest level, so that the levels' grids stay where they were."""
+    drawn = shown_object(pictures).any(0)
+    return _span(drawn.any(1)), _span(drawn.any(0))
+
+
+def _span(drawn: Bool[Tensor, "n"]) -> slice:
+    places = drawn.nonzero()
+    if len(places) == 0:
+        return slice(None)
+    first, last = int(places[0]) - _MARGIN, int(places[-1]) + 1 + _MARGIN
+    return slice(max(0, first // _MARGIN * _MARGIN), min(len(drawn), -(-last // _MARGIN) * _MARGIN))
 
 
 def _score_batch(
@@ -156,7 +177,9 @@ def _score_batch(
     """As `score_pairs`, all pairs at once."""
     height, width = queries.shape[-2:]
     levels = _levels(pyramid, queries, renderings, config)
-    total = torch.zeros(len(queries), *levels.size, dtype=torch.float32, device=queries.device)
+    whole = torch.zeros(len(queries), *levels.size, dtype=torch.float32, device=queries.device)
+    rows, columns = levels.window
+    total = whole[:, rows, columns]
     for i, (difference, rendered, shown) in enumerate(zip(*levels[:3], strict=True)):
         if not config.normalised:
             energy = difference.square().sum(1)
@@ -167,8 +190,8 @@ def _score_batch(
             if i == 0:
                 ratio = median_filtered(ratio)
             energy = _surprise(ratio, own_noise) * (_COLOUR_WEIGHT if i == 0 else 1.0)
-        total += _resampled(energy, levels.size, config.sigma)
-    return Scores(_resampled(total, (height, width), 0.0), total.flatten(1).amax(1))
+        total += _resampled(energy, (total.shape[1], total.shape[2]), config.sigma)
+    return Scores(_resampled(whole, (height, width), 0.0), whole.flatten(1).amax(1))
 
 
 def _surprise(ratio: Float[Tensor, "b h w"], own_noise: Float[Tensor, "b"]) -> Float[Tensor, "b h w"]:

@@ -3,7 +3,7 @@
     python -m benchmarks.bench_decision DATA_PATH CLASS --network backbones.py:MobileNetV2:w.npz --output FOLDER
 
 Nothing is known but what a job knows: the threshold comes from training views as in train_and_render.py. Writes
-benchmarks/results/decision_<class>_<network>.json.
+benchmarks/results/decision_<class>_<device>_<network>.json.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> None:
     job = open_job(config.resolved())
     pyramid = load_network(arguments.network, job.device) if arguments.network else GradientFeatures()
     figures = decisions(job, pyramid)
-    print(save_result(f"decision_{arguments.classname}_{pyramid.name}", job.device, figures), figures)
+    print(save_result(f"decision_{arguments.classname}_{job.device.type}_{pyramid.name}", job.device, figures), figures)
 
 
 def parse() -> argparse.Namespace:

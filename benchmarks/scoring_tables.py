@@ -71,8 +71,9 @@ def decisions() -> list[Row]:
     rows: list[Row] = [
         (
             "class",
+            "device",
             "features",
-            "training views",
+            "views",
             "good",
             "defective",
             "not localised",
@@ -83,10 +84,10 @@ def decisions() -> list[Row]:
         + ("image / pixel AUROC / AUPRO",)
     ]
     for path in sorted(RESULTS.glob("decision_*.json")):
-        f = figures_of(path)
+        f, device = figures_of(path), json.loads(path.read_text())["machine"]["device"]
         counts = [str(f[name]) for name in ("training_views", "good", "defective", "n_not_localised")]
         rates = [f["decision"][name] for name in ("false_alarm_rate", "false_alarms_measured", "misses_measured")]
-        rows.append((f["class"], f["features"], *counts, *(f"{100 * rate:.1f} %" for rate in rates)))
+        rows.append((f["class"], device, f["features"], *counts, *(f"{100 * rate:.1f} %" for rate in rates)))
         rows[-1] += (slashed([f[name] for name in METRICS]),)
     return rows
 

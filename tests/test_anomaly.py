@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
 
+from PAD_utils import anomaly
 from PAD_utils.anomaly import ScoreConfig, median_filtered, score_pairs
 from PAD_utils.features import CallableFeatures, GradientFeatures
 
@@ -110,3 +111,23 @@ def test_the_median_of_3x3_pixels_is_scipys() -> None:
     maps = torch.rand(2, 37, 41, generator=torch.Generator().manual_seed(0))
     expected = [median_filter(one.numpy(), 3, mode="nearest") for one in maps]
     assert np.array_equal(median_filtered(maps).numpy(), np.stack(expected))
+
+
+def test_white_surroundings_are_left_out_and_what_stands_in_them_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    network = random_network(0)
+    features = CallableFeatures("random", lambda x: seen.append(tuple(x.shape[-2:])) or network(x))
+    good = torch.ones(1, 3, 256, 320)
+    good[..., 100:160, 130:200] = torch.rand(3, 60, 70, generator=torch.Generator().manual_seed(1))
+    query, far = good.clone(), good.clone()
+    query[..., 120:126, 150:156] = 0
+    far[..., 20:26, 290:296] = 0
+    near = score_pairs(features, query, good, ScoreConfig.fast()).maps[0]
+    away = score_pairs(features, far, good, ScoreConfig.fast()).maps[0]
+    monkeypatch.setattr(anomaly, "_window", lambda _: (slice(None), slice(None)))
+    whole = score_pairs(features, query, good, ScoreConfig.fast()).maps[0]
+    assert seen == [(128, 160), (192, 224), (256, 320)]
+    assert near.shape == whole.shape and (near - whole).abs().max() < 0.02 * whole.max()
+    assert np.unravel_index(int(away.argmax()), away.shape) == pytest.approx((23, 293), abs=4)
+    blank = score_pairs(features, torch.ones_like(good), torch.ones_like(good), ScoreConfig.fast())
+    assert blank.image_scores.item() == 0
