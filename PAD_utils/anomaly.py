@@ -186,7 +186,7 @@ def _score_batch(
         else:
             expected = normality.expected(i, rendered) if normality else typical_expected(rendered, shown)
             ratio = (difference.square() / expected).mean(1)
-            own_noise = (median_ratio(ratio, shown) - (normality.noise[i] if normality else 1.0)).clamp_min(0)
+            own_noise = _own_noise(ratio, shown, normality.noise[i] if normality else 1.0)
             if i == 0:
                 ratio = median_filtered(ratio)
             energy = _surprise(ratio, own_noise) * (_COLOUR_WEIGHT if i == 0 else 1.0)
@@ -194,14 +194,22 @@ def _score_batch(
     return Scores(_resampled(whole, (height, width), 0.0), whole.flatten(1).amax(1))
 
 
-def _surprise(ratio: Float[Tensor, "b h w"], own_noise: Float[Tensor, "b"]) -> Float[Tensor, "b h w"]:
+def _own_noise(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"], usual: float) -> Float[Tensor, "b h w"]:
+    """How much more is to be expected because of the query's own noise, which touches all of it and so shows in the
+    median ratio: on the object by as much as the median exceeds the usual one, beside it by all of the median, for
+    there a good view without noise has no residual. Squares of independent errors add."""
+    on_object = (median_ratio(ratio, shown) - usual).clamp_min(0)
+    beside = median_ratio(ratio, ~shown)
+    return torch.where(shown, on_object[:, None, None], beside[:, None, None])
+
+
+def _surprise(ratio: Float[Tensor, "b h w"], own_noise: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """By what factor residuals exceed what is expected, of one level, as a logarithm; 0 where there is no difference.
 
     The logarithm gives every level a say: moderate ratios in all of them, over a patch, are stronger evidence than a
-    huge one in a single place of one. The query's own noise touches all of it, so it shows in the median ratio, and
-    what is expected grows by as much: squares of independent errors add.
+    huge one in a single place of one.
     """
-    return torch.log1p(ratio / (_ORDINARY * (1 + own_noise[:, None, None])))
+    return torch.log1p(ratio / (_ORDINARY * (1 + own_noise)))
 
 
 def median_filtered(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:

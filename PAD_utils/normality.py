@@ -18,6 +18,7 @@ from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_json
 
 _LEAST_FLOOR = 0.1  # of the mean residual: no channel is trusted to be exact on flat faces
+_LEAST_SHARE = 0.1  # of the mean of all channels of the level: a channel that is silent on good views may not shout
 _TYPICAL_FLOOR, _TYPICAL_EDGE = 0.01, 0.03  # without good views: shares of a channel's variance and squared gradient
 _TYPICAL_LEAST = 1e-4  # squared units of normalised colours and features
 _LEAST_VARIANCE = 1e-8  # of a channel that never varies
@@ -80,7 +81,8 @@ class NormalityStatistics:
             mean = (flat_residual + edge_residual) / (flat + edge).clamp_min(1)
             floor = flat_residual / flat.clamp_min(1)
             slope = (edge_residual - floor * edge).clamp_min(0) / edge_gradient.clamp_min(1e-12)
-            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(_LEAST_VARIANCE))
+            least = _LEAST_SHARE * mean.mean() + _LEAST_VARIANCE
+            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(least))
             edges.append(slope)
         return Normality(floors, edges, [1.0] * len(floors))
 

@@ -31,7 +31,7 @@ FAST = ScoreConfig.fast()
 
 def root_surprise(ratio: Tensor, own_noise: Tensor) -> Tensor:
     """The root of the factor instead of its logarithm, as anomaly._surprise otherwise."""
-    return (ratio / (1 + own_noise[:, None, None])).sqrt()
+    return (ratio / (1 + own_noise)).sqrt()
 
 
 # What differs from the default: settings of ScoreConfig, or names in PAD_utils.anomaly and PAD_utils.normality.
@@ -46,7 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sigma 1.2": {"sigma": 1.2},
     "sigma 2.8": {"sigma": 2.8},
     "colours are not median filtered": {"median_filtered": lambda maps: maps},
-    "no allowance for the query's noise": {"median_ratio": lambda ratio, shown: torch.zeros(len(ratio)).to(ratio)},
+    "no allowance for the query's noise": {"_own_noise": lambda ratio, shown, usual: torch.zeros_like(ratio)},
     "no slow changes of light": {"matched_light": lambda renderings, queries, shown: renderings},
     "no match of exposure": {"match_exposure": False},
     "floor 0.03": {"_LEAST_FLOOR": 0.03},

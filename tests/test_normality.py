@@ -131,3 +131,28 @@ def test_other_features_and_no_views_are_refused() -> None:
         normality.expected(0, torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="no view"):
         NormalityStatistics().finish()
+
+
+def test_a_channel_that_is_silent_on_good_views_does_not_shout() -> None:
+    """Networks with rectified outputs have such channels; a speck in one must not outweigh a spot in all others."""
+    g = torch.Generator().manual_seed(0)
+    rendered = torch.zeros(6, 9, 32, 32)
+    difference = 0.1 * torch.randn(rendered.shape, generator=g)
+    difference[:, 8] = 0
+    statistics = NormalityStatistics()
+    statistics.add([difference], [rendered], [torch.ones(6, 32, 32, dtype=torch.bool)])
+    normality = statistics.finish()
+    speck, spot = torch.zeros(1, 9, 32, 32), torch.zeros(1, 9, 32, 32)
+    speck[:, 8, 16, 16], spot[:, :8, 16, 16] = 0.1, 0.3
+    ratios = [(x.square() / normality.expected(0, rendered[:1])).mean(1).max() for x in (speck, spot)]
+    assert 0 < ratios[0] < ratios[1]
+
+
+def test_noise_beside_the_object_is_no_defect() -> None:
+    good = bricks(8)
+    renderings = misaligned(good)
+    normality = learn_normality(GradientFeatures(), good[:6], renderings[:6], ScoreConfig.fast())
+    g = torch.Generator().manual_seed(3)
+    noisy = (good[6:] + 0.04 * torch.randn(good[6:].shape, generator=g)).clamp(0, 1)
+    maps = score_pairs(GradientFeatures(), noisy, renderings[6:], ScoreConfig.fast(), normality).maps
+    assert maps[:, :8].max() < maps[:, 24:-24, 24:-24].max()
