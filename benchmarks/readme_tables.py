@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scoring_tables
+
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
 NOT_MEASURED = "not measured"
@@ -119,6 +121,18 @@ def poses() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
+def scores() -> str:
+    """Means over the reported classes of benchmarks/bench_scoring.py."""
+    rows = scoring_tables.means()
+    return table(list(rows[0]), [list(row) for row in rows[1:]]) if rows else NOT_MEASURED
+
+
+def decisions() -> str:
+    """What the whole job decided, with poses that it found itself."""
+    rows = scoring_tables.decisions()
+    return table(list(rows[0]), [list(row) for row in rows[1:]])
+
+
 def recall() -> str:
     """Share of first poses within some angle, on test pictures and on training pictures that were left out."""
     rows = []
@@ -148,7 +162,13 @@ def recall() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
-TABLES: dict[str, Callable[[], str]] = {"jobs": jobs, "training_on_gpu": training_on_gpu, "poses": poses}
+TABLES: dict[str, Callable[[], str]] = {
+    "jobs": jobs,
+    "training_on_gpu": training_on_gpu,
+    "poses": poses,
+    "scores": scores,
+    "decisions": decisions,
+}
 
 
 def filled(text: str) -> str:
