@@ -18,7 +18,7 @@ class Gallery(NamedTuple):
 
 
 def split(gallery: Sequence[View]) -> Gallery:
-    """Holds out views evenly over the gallery; none where it has too few."""
+    """Holds out one view in six, at most 32, evenly over the gallery; none of fewer than 28 views."""
     step = max(_SHARE, -(-len(gallery) // _MOST))
     chosen = range(step // 2, len(gallery), step)
     if len(chosen) < _FEWEST:
