@@ -84,7 +84,8 @@ def unpack(archive: Path, into: Path) -> None:
             for member in content.infolist():
                 _check_member(archive, member, into)
             content.extractall(into)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        # zipfile raises a RuntimeError for what is encrypted or compressed in a way it does not know
         raise UserError(f"{archive} is not a whole zip file ({error}); remove it and fetch it again") from error
 
 

@@ -25,7 +25,7 @@ from PAD_utils.job import choose_device
 
 BATCH = {"cpu": 4, "cuda": 32}
 REPEATS = {"cpu": 5, "cuda": 20}
-TRAIN_VIEWS = 8
+GOOD_VIEWS = 8
 
 
 def main() -> None:
@@ -34,10 +34,10 @@ def main() -> None:
     case = load_case(arguments.folder, arguments.model, arguments.cache, device)
     pyramid = random_network(device)
     pairs = [as_float(case.test.queries), case.test.renderings.float()]
-    train = [as_float(case.held_out.queries)[:TRAIN_VIEWS], case.held_out.renderings.float()[:TRAIN_VIEWS]]
-    pairs, train = ([resized(x, arguments.size).to(device) for x in both] for both in (pairs, train))
+    good = [as_float(case.held_out.queries)[:GOOD_VIEWS], case.held_out.renderings.float()[:GOOD_VIEWS]]
+    pairs, good = ([resized(x, arguments.size).to(device) for x in both] for both in (pairs, good))
     config = ScoreConfig.fast()
-    normality = learn_normality(pyramid, train[0], train[1], config)
+    normality = learn_normality(pyramid, good[0], good[1], config)
     count = BATCH[device.type]
     figures: dict[str, Any] = {"features": pyramid.name, "class": case.name, "size": arguments.size, "batch": count}
     for name, some in (("in_batch", count), ("alone", 1)):
