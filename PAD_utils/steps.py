@@ -84,7 +84,7 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
         job.ledger.record("train", mark, facts)
     checkpoint.unlink(missing_ok=True)
-    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"], facts["held_out"])
+    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"], facts.get("held_out", ()))
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_decision DATA_PATH CLASS --network backbones.py:MobileNetV2:w.npz --output FOLDER
 
-Nothing is known but what a job knows: the threshold comes from training views as in train_and_render.py. Writes
+Nothing is known but what a job knows: the threshold comes from good views as in train_and_render.py. Writes
 benchmarks/results/decision_<class>_<device>_<network>.json.
 """
 

@@ -69,6 +69,14 @@ def test_training_does_not_see_them_and_a_later_run_knows(
     assert trained_on == names(expected[0])  # only once
 
 
+def test_a_folder_of_an_earlier_version_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "train_gaussians", lambda *_, **__: TrainResult(lopsided(20), 30.0, 1.0, []))
+    job = Job(RunConfig(preset="paper"), torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
+    model = steps.train_or_load(job, views(8))
+    job.ledger.record("train", model.fingerprint, {"psnr": 30.0, "seconds": 1.0})
+    assert steps.train_or_load(job, views(8)).held_out == ()
+
+
 def test_the_threshold_and_normal_residuals_come_from_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Views that the model knows are its own renderings here, the others are not."""
 
