@@ -31,6 +31,7 @@ lint: setup
 	$(BIN)/ruff format --check $(PYTHON_PATHS)
 	$(BIN)/ruff check $(PYTHON_PATHS)
 	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
 
 format: setup
 	$(BIN)/ruff format $(PYTHON_PATHS)

@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from PAD_utils.download import fetch_mad_sim
-from PAD_utils.job import run_script
-from PAD_utils.layout import class_names
-from PAD_utils.prepare import prepare_class
+from PAD_utils.data.download import fetch_mad_sim
+from PAD_utils.data.layout import class_names
+from PAD_utils.data.prepare import prepare_class
+from PAD_utils.run.job import run_script
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

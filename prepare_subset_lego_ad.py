@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from PAD_utils.job import run_script
-from PAD_utils.layout import class_names
-from PAD_utils.prepare_subset import Task, prepare_subset
+from PAD_utils.data.layout import class_names
+from PAD_utils.data.prepare_subset import Task, prepare_subset
+from PAD_utils.run.job import run_script
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

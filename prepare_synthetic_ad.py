@@ -17,21 +17,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from PAD_utils.job import run_script
+from PAD_utils.run.job import run_script
 from PAD_utils.synthetic import SyntheticConfig, write_synthetic_class
-from PAD_utils.synthetic_animals import PALETTES
+from PAD_utils.synthetic.animals import PALETTES
 
 _HELP = {
     "name": "name of the class, and of its folder in --out",
     "seed": "draws the animal, its defects and the test viewpoints",
-    "palette": f"colours: {', '.join(PALETTES)}",
+    "palette": f"colors: {', '.join(PALETTES)}",
     "size": "width and height of the pictures in pixels",
     "views_per_ring": "training views on each of the 14 rings; MAD-Sim has 15",
     "good": "good test pictures",
     "defects": "test pictures of each kind of defect (Burrs, Missing, Stains)",
     "samples": "samples per pixel",
     "distance": "of the cameras from the object in units; MAD-Sim has 3.0, 3.5 and 4.0",
-    "visible": "grey levels by which a colour changes, at least, where a defect shows; less makes harder classes",
+    "visible": "gray levels by which a color changes, at least, where a defect shows; less makes harder classes",
     "light_turn_deg": "turns the light of the test pictures by this angle in degrees",
     "gain": "multiplies the brightness of the object in the test pictures",
 }

@@ -3,17 +3,17 @@
     python train_and_pose_est.py -c 01Gorilla -data_path MAD-Sim_Subsets/0.8_0/pose
     python train_and_pose_est.py -c chair -data_path nerf_synthetic --sh_degree 3 --combinations nearest+gauss-newton
 
-Reports coarse and fine errors apart: true rotation angles in degrees, distances of the camera centres in world units.
+Reports coarse and fine errors apart: true rotation angles in degrees, distances of the camera centers in world units.
 Writes pose_benchmark.json and pose_benchmark.svg into <data_path>/results_<prefix>_<seed>/<class>/.
 """
 
 import sys
 
-from PAD_utils import steps
-from PAD_utils.config import config_from, make_parser
-from PAD_utils.job import open_job, run_script, write_run_json
-from PAD_utils.pose_benchmark import Combination, posed, run_combination, table, write_results
-from PAD_utils.tracking import log_figures
+from PAD_utils.run import steps
+from PAD_utils.run.config import config_from, make_parser
+from PAD_utils.run.job import open_job, run_script, write_run_json
+from PAD_utils.run.pose_benchmark import Combination, posed, run_combination, table, write_results
+from PAD_utils.run.tracking import log_figures
 
 
 def main(argv: list[str] | None = None) -> int:

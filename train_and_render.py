@@ -8,11 +8,11 @@ command after an interruption goes on where it stopped.
 
 import sys
 
-from PAD_utils import steps
-from PAD_utils.conclude import conclude
-from PAD_utils.config import parse_config
-from PAD_utils.job import open_job, run_script
-from PAD_utils.judge import judge
+from PAD_utils.run import steps
+from PAD_utils.run.conclude import conclude
+from PAD_utils.run.config import parse_config
+from PAD_utils.run.job import open_job, run_script
+from PAD_utils.run.judge import judge
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         data = steps.load_views(job)
         model = steps.train_or_load(job, data.gallery)
         samples = steps.load_samples(job, data)
-        poses = steps.localise(job, model, data.gallery, samples)
+        poses = steps.localize_samples(job, model, data.gallery, samples)
         verdicts = judge(job, model, data.gallery, samples, poses)
         conclude(job, data, model, samples, poses, verdicts)
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from benchmarks.bench_scoring import load_network
 from benchmarks.results_file import save_result
-from PAD_utils import steps
-from PAD_utils.conclude import measure
-from PAD_utils.config import RunConfig
-from PAD_utils.features import FeaturePyramid, GradientFeatures
-from PAD_utils.job import Job, open_job
-from PAD_utils.judge import judge_with
+from PAD_utils.run import steps
+from PAD_utils.run.conclude import measure
+from PAD_utils.run.config import RunConfig
+from PAD_utils.run.job import Job, open_job
+from PAD_utils.run.judge import judge_with
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.pyramid import FeaturePyramid
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_path", type=Path)
     parser.add_argument("classname")
-    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalised images, returning maps")
+    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalized images, returning maps")
     parser.add_argument("--output", type=Path, required=True, help="folder of the job, to go on from if it was cut off")
     parser.add_argument("--device", help="as of train_and_render.py")
     return parser.parse_args()
@@ -44,7 +45,7 @@ def decisions(job: Job, pyramid: FeaturePyramid) -> dict[str, Any]:
     data = steps.load_views(job)
     model = steps.train_or_load(job, data.gallery)
     samples = steps.load_samples(job, data)
-    poses = steps.localise(job, model, data.gallery, samples)
+    poses = steps.localize_samples(job, model, data.gallery, samples)
     verdicts = judge_with(job, model, data.gallery, samples, poses, pyramid, [])
     metrics, _ = measure(job, model, samples, poses, verdicts)
     shown = ("features", "image_auroc", "pixel_auroc", "aupro", "n_not_localised", "decision")

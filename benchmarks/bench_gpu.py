@@ -17,19 +17,19 @@ from typing import Any
 from unittest import mock
 
 import torch
-from diff_gaussian_rasterization.cuda_launch import CudaRuntime
+from diff_gaussian_rasterization.cuda.launch import CudaRuntime
 
 from benchmarks.bench_train import training_views, unseen_views
 from benchmarks.results_file import save_result
-from gaussian_splatting.data import View
-from gaussian_splatting.engine import TrainingState
-from gaussian_splatting.engine_cuda import CudaEngine
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.losses import mean_psnr
 from gaussian_splatting.ply import save_ply
+from gaussian_splatting.quality import mean_psnr
 from gaussian_splatting.render import render
-from gaussian_splatting.schedule import TrainConfig, learning_rates, view_order
-from gaussian_splatting.train import train_gaussians
+from gaussian_splatting.training.engine_cuda import CudaEngine
+from gaussian_splatting.training.schedule import TrainConfig, learning_rates, view_order
+from gaussian_splatting.training.state import TrainingState
+from gaussian_splatting.training.train import train_gaussians
+from gaussian_splatting.views import View
 
 _BATCH = 64
 _STEPS = 200  # of a profile

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diff_gaussian_rasterization.cuda import PARTS, Grid, project_and_bin
-from diff_gaussian_rasterization.cuda_launch import register_runtime
-from diff_gaussian_rasterization.scene import Scene
+from diff_gaussian_rasterization.cuda.launch import register_runtime
+from diff_gaussian_rasterization.cuda.rasterize import PARTS, Grid, project_and_bin
+from diff_gaussian_rasterization.types import Scene
 
 from benchmarks.bench_train import training_views
 from benchmarks.results_file import save_result

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from benchmarks.results_file import save_result
-from PAD_utils.job import choose_device
-from PAD_utils.mad import load_class
-from PAD_utils.pose_metrics import PoseError, pose_error, recall, summarise
+from PAD_utils.data.mad import load_class
+from PAD_utils.evaluate.pose_metrics import PoseError, pose_error, recall, summarize
+from PAD_utils.run.job import choose_device
 from train_and_render import main as train_and_render
 
 
@@ -39,7 +39,7 @@ def run_job(data_path: Path, classname: str, true_poses: Path | None, flags: lis
         "seconds": seconds,
         "metrics": metrics,
         "poses": {
-            **summarise(errors),
+            **summarize(errors),
             "worst_deg": worst.rotation_deg,
             "share_under_0.3_deg_and_0.01": recall(errors, 0.3, 0.01),
             "share_under_0.5_deg": recall(errors, 0.5),

@@ -18,11 +18,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.results_file import save_result
-from PAD_utils.evaluate_maps import evaluate_folder
-from PAD_utils.maps import map_path, write_map
-from PAD_utils.metrics import PRO_LIMIT, aupro, evaluate, pixel_auroc
-from PAD_utils.report import write_report
-from PAD_utils.report_cards import ReportImage
+from PAD_utils.evaluate.__main__ import evaluate_folder
+from PAD_utils.evaluate.maps import map_path, write_map
+from PAD_utils.evaluate.metrics import PRO_LIMIT, aupro, evaluate, pixel_auroc
+from PAD_utils.report.cards import ReportImage
+from PAD_utils.report.report import write_report
 from tests.reference_aupro import aupro_by_thresholds
 
 KINDS = ("good", "Burrs", "Missing", "Stains")

@@ -4,7 +4,7 @@
 
 The true poses are those that the class ships, else those in DATA_PATH/CLASS_test_poses.json. Retrieval is measured on
 the test pictures and, leaving the picture itself out, on every tenth training picture. Every picture is also
-localised on its own: `alone` is the time from a picture in memory to its pose.
+localized on its own: `alone` is the time from a picture in memory to its pose.
 """
 
 import argparse
@@ -21,18 +21,18 @@ from benchmarks.match_count import MatchCountRetriever
 from benchmarks.results_file import save_result
 from benchmarks.true_poses import true_camera
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply
-from gaussian_splatting.pose import Refiner
-from gaussian_splatting.pose_adam import AdamRefiner
-from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
-from PAD_utils.bank import make_bank
-from PAD_utils.job import choose_device
-from PAD_utils.localize import localize
-from PAD_utils.mad import load_class
-from PAD_utils.pose_metrics import PoseError, pose_error, summarise
-from PAD_utils.retrieval import BankRetriever, Retriever, gallery_retriever
+from gaussian_splatting.pose.adam import AdamRefiner
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.pose.types import Refiner
+from gaussian_splatting.views import View
+from PAD_utils.data.mad import load_class
+from PAD_utils.evaluate.pose_metrics import PoseError, pose_error, summarize
+from PAD_utils.pose.bank import make_bank
+from PAD_utils.pose.localize import localize
+from PAD_utils.pose.retrieval import BankRetriever, Retriever, gallery_retriever
+from PAD_utils.run.job import choose_device
 
 HYPOTHESES = 8
 RECALL_DEG = (5, 10, 15)
@@ -150,7 +150,7 @@ def refine_figures(
         one = localize(gaussians, image[None], retriever, refiner, HYPOTHESES)
         alone.append(one.seconds_retrieve + one.seconds_refine)
     return {
-        **summarise(found),
+        **summarize(found),
         "rotation_deg_worst": max(e.rotation_deg for e in found),
         "translation_worst": max(e.translation for e in found),
         "share_within": {

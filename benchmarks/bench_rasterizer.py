@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diff_gaussian_rasterization import cpu, photometric_loss, rasterize
-from diff_gaussian_rasterization.cpu_library import call
-from diff_gaussian_rasterization.reference import rasterize_reference
-from diff_gaussian_rasterization.scene import Scene
+from diff_gaussian_rasterization import photometric_loss, rasterize
+from diff_gaussian_rasterization.cpu import rasterize as cpu
+from diff_gaussian_rasterization.cpu.loader import call
+from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
+from diff_gaussian_rasterization.types import Scene
 from torch import Tensor
 
 from benchmarks.results_file import save_result

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import DISTURBANCES, Case, Pairs, as_float, disturbed, load_case
-from PAD_utils.anomaly import ScoreConfig, Scores, learn_normality, score_pairs
-from PAD_utils.calibration import as_fresh, calibrate
-from PAD_utils.features import CallableFeatures, FeaturePyramid, GradientFeatures
-from PAD_utils.job import choose_device
-from PAD_utils.metrics import evaluate
-from PAD_utils.normality import Normality
+from PAD_utils.evaluate.metrics import evaluate
+from PAD_utils.run.job import choose_device
+from PAD_utils.score.anomaly import ScoreConfig, Scores, learn_normality, score_pairs
+from PAD_utils.score.calibration import as_fresh, calibrate
+from PAD_utils.score.features import CallableFeatures, GradientFeatures
+from PAD_utils.score.normality import Normality
+from PAD_utils.score.pyramid import FeaturePyramid
 
 FALSE_ALARM_RATE = 0.01
 ROLES = ("tuning", "reported")
@@ -36,7 +37,7 @@ def main() -> None:
     trained_as = arguments.trained_as or device.type
     case = load_case(arguments.folder, arguments.model, arguments.cache, device, arguments.size, trained_as)
     pyramid = load_network(arguments.network, device) if arguments.network else GradientFeatures()
-    learnt = learn(pyramid, case, device, ScoreConfig.fast())
+    learned = learn(pyramid, case, device, ScoreConfig.fast())
     figures: dict[str, Any] = {
         "class": case.name,
         "role": arguments.role,
@@ -49,7 +50,7 @@ def main() -> None:
     for condition in ("clean", *DISTURBANCES, "all"):
         most = 0 if condition == "clean" else arguments.pictures
         pairs, queries = selected(*disturbed(case, condition), most)
-        figures["conditions"][condition] = measure(pyramid, learnt, pairs, queries, device)
+        figures["conditions"][condition] = measure(pyramid, learned, pairs, queries, device)
         print(condition, json.dumps(figures["conditions"][condition]), flush=True)
         save_result(f"scoring_{case.name}_{trained_as}_{pyramid.name}", device, figures)
 
@@ -61,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="width of the pictures in pixels; as they are if left out")
     parser.add_argument("--trained_as", choices=("cpu", "cuda"), help="whose preset trains a missing model")
     parser.add_argument("--role", choices=ROLES, required=True)
-    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalised images, returning maps")
+    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalized images, returning maps")
     parser.add_argument(
         "--pictures", type=int, default=0, help="of each disturbance at most so many good and defective ones; 0: all"
     )
@@ -81,7 +82,7 @@ def load_network(description: str, device: torch.device) -> FeaturePyramid:
     return CallableFeatures(name, lambda images: model(images.contiguous(memory_format=torch.channels_last))[:4])
 
 
-class Learnt(NamedTuple):
+class Learned(NamedTuple):
     """What good views taught, as in a job: normal residuals, the threshold, and the median of those held out."""
 
     normality: Normality
@@ -89,20 +90,20 @@ class Learnt(NamedTuple):
     median_held_out: float
 
 
-def learn(pyramid: FeaturePyramid, case: Case, device: torch.device, config: ScoreConfig) -> Learnt:
+def learn(pyramid: FeaturePyramid, case: Case, device: torch.device, config: ScoreConfig) -> Learned:
     seen, held_out = on(case.seen, device), on(case.held_out, device)
     normality = learn_normality(pyramid, *held_out, config)
     scores = [score_pairs(pyramid, *x, config, normality).image_scores.cpu().numpy() for x in (seen, held_out)]
-    calibration = calibrate(as_fresh(*scores), FALSE_ALARM_RATE, logarithms=config.normalised)
-    return Learnt(normality, calibration.threshold, float(np.median(scores[1])))
+    calibration = calibrate(as_fresh(*scores), FALSE_ALARM_RATE, logarithms=config.normalized)
+    return Learned(normality, calibration.threshold, float(np.median(scores[1])))
 
 
 def inflations(pyramid: FeaturePyramid, case: Case, device: torch.device) -> dict[str, float]:
-    """How much higher a view scores that training did not see, when normality was learnt from views that it saw."""
+    """How much higher a view scores that training did not see, when normality was learned from views that it saw."""
     seen, fresh = on(case.seen, device), on(case.held_out, device)
     found = {}
     for name, config in (("paper", ScoreConfig.paper()), ("fast", ScoreConfig.fast())):
-        normality = learn_normality(pyramid, *seen, config) if config.normalised else None
+        normality = learn_normality(pyramid, *seen, config) if config.normalized else None
         medians = [score_pairs(pyramid, *x, config, normality).image_scores.median() for x in (fresh, seen)]
         found[name] = float(medians[0] / medians[1])
     return found
@@ -114,13 +115,13 @@ def on(pairs: Pairs, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def measure(
-    pyramid: FeaturePyramid, learnt: Learnt, pairs: Pairs, queries: Tensor, device: torch.device
+    pyramid: FeaturePyramid, learned: Learned, pairs: Pairs, queries: Tensor, device: torch.device
 ) -> dict[str, Any]:
     """Both scores of the pictures, and the decisions of ours, calibrated on clean good views."""
     both = queries.to(device), pairs.renderings.to(device).float()
     paper = on_cpu(score_pairs(pyramid, *both, ScoreConfig.paper()))
-    ours = on_cpu(score_pairs(pyramid, *both, ScoreConfig.fast(), learnt.normality))
-    labels, alarms = np.array(pairs.labels), ours.image_scores.numpy() > learnt.threshold
+    ours = on_cpu(score_pairs(pyramid, *both, ScoreConfig.fast(), learned.normality))
+    labels, alarms = np.array(pairs.labels), ours.image_scores.numpy() > learned.threshold
     return {
         "paper": metrics(paper, pairs),
         "fast": metrics(ours, pairs),
@@ -128,7 +129,7 @@ def measure(
         "defective": int(labels.sum()),
         "false_alarms": int(alarms[labels == 0].sum()),
         "misses": int((~alarms[labels == 1]).sum()),
-        "test_over_held_out": float(ours.image_scores[labels == 0].median() / learnt.median_held_out),
+        "test_over_held_out": float(ours.image_scores[labels == 0].median() / learned.median_held_out),
     }
 
 

@@ -19,11 +19,12 @@ from torch import Tensor
 from benchmarks.bench_scoring import learn, load_network, selected
 from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import Case, Pairs, disturbed, load_case
-from PAD_utils import anomaly, normality
-from PAD_utils.anomaly import ScoreConfig, score_pairs
-from PAD_utils.features import FeaturePyramid, GradientFeatures
-from PAD_utils.job import choose_device
-from PAD_utils.metrics import image_auroc
+from PAD_utils.evaluate.metrics import image_auroc
+from PAD_utils.run.job import choose_device
+from PAD_utils.score import anomaly, normality
+from PAD_utils.score.anomaly import ScoreConfig, score_pairs
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.pyramid import FeaturePyramid
 
 CONDITIONS = ("clean", "noise", "light", "all")
 FAST = ScoreConfig.fast()
@@ -34,18 +35,18 @@ def root_surprise(ratio: Tensor, own_noise: Tensor) -> Tensor:
     return (ratio / (1 + own_noise)).sqrt()
 
 
-# What differs from the default: settings of ScoreConfig, or names in PAD_utils.anomaly and PAD_utils.normality.
+# What differs from the default: settings of ScoreConfig, or names in PAD_utils.score.anomaly and .normality.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "levels add by the root": {"_surprise": root_surprise},
     "differences count from 1 instead of 0.25 on": {"_ORDINARY": 1.0},
     "differences count from 0.06 instead of 0.25 on": {"_ORDINARY": 0.0625},
     "with the finest features": {"finest": True},
-    "colours weigh as any level": {"_COLOUR_WEIGHT": 1.0},
-    "colours weigh four times": {"_COLOUR_WEIGHT": 4.0},
+    "colors weigh as any level": {"_COLOR_WEIGHT": 1.0},
+    "colors weigh four times": {"_COLOR_WEIGHT": 4.0},
     "sigma 1.2": {"sigma": 1.2},
     "sigma 2.8": {"sigma": 2.8},
-    "colours are not median filtered": {"median_filtered": lambda maps: maps},
+    "colors are not median filtered": {"median_filtered": lambda maps: maps},
     "no allowance for the query's noise": {"_own_noise": lambda ratio, shown, usual: torch.zeros_like(ratio)},
     "no slow changes of light": {"matched_light": lambda renderings, queries, shown: renderings},
     "no match of exposure": {"match_exposure": False},
@@ -75,7 +76,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the class")
     parser.add_argument("model", type=Path, help="its PLY file; trained and written there if it is missing")
-    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalised images, returning maps")
+    parser.add_argument("--network", help="FILE.py:CLASS:WEIGHTS, called with normalized images, returning maps")
     parser.add_argument("--pictures", type=int, default=0, help="at most so many good and defective ones; 0: all")
     parser.add_argument("--cache", type=Path, default=Path(".data/scoring"), help="folder for renderings")
     parser.add_argument("--device", help="as of train_and_render.py")
@@ -92,15 +93,15 @@ def judged(
     """Of one variant under every condition: the image AUROC, and how many are judged wrongly."""
     found = {}
     with varied(pyramid, VARIANTS[variant]) as (features, config):
-        learnt = learn(features, case, device, config)
+        learned = learn(features, case, device, config)
         for name, (pairs, queries) in conditions.items():
             renderings = pairs.renderings.to(device).float()
-            scores = score_pairs(features, queries.to(device), renderings, config, learnt.normality).image_scores.cpu()
+            scores = score_pairs(features, queries.to(device), renderings, config, learned.normality).image_scores.cpu()
             labels = torch.tensor(pairs.labels)
             found[name] = {
                 "image_auroc": image_auroc(scores.numpy(), labels.numpy()).value,
-                "false_alarms": int((scores[labels == 0] > learnt.threshold).sum()),
-                "misses": int((scores[labels == 1] <= learnt.threshold).sum()),
+                "false_alarms": int((scores[labels == 0] > learned.threshold).sum()),
+                "misses": int((scores[labels == 1] <= learned.threshold).sum()),
             }
     return found
 

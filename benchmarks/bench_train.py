@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.results_file import save_result
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
-from gaussian_splatting.schedule import TrainConfig
-from gaussian_splatting.train import train_gaussians
-from PAD_utils.job import choose_device
-from PAD_utils.mad import load_class
+from gaussian_splatting.training.schedule import TrainConfig
+from gaussian_splatting.training.train import train_gaussians
+from gaussian_splatting.views import View
+from PAD_utils.data.mad import load_class
+from PAD_utils.run.job import choose_device
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ import torch
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.ply import load_ply
 from gaussian_splatting.render import render
+from PAD_utils.data.mad import ClassData, Sample, load_class
+from PAD_utils.evaluate.maps import MAPS_FOLDER, map_path, read_map
 from PAD_utils.files import read_json
-from PAD_utils.mad import ClassData, Sample, load_class
-from PAD_utils.maps import MAPS_FOLDER, map_path, read_map
 
 _CHOSEN = (("Burrs", 3), ("Missing", 2), ("Stains", 3), ("good", 4))  # one of each kind, seen from different sides
 _CELL, _GAP = 200, 6  # px
@@ -40,13 +40,13 @@ def main() -> None:
 
 
 def column(data: ClassData, sample: Sample, results: Path, heat: np.ndarray) -> np.ndarray:
-    """Photograph, rendering, heat map over the grey photograph, and mask, one under the other (RGB)."""
+    """Photograph, rendering, heat map over the gray photograph, and mask, one under the other (RGB)."""
     photograph = sample.image.numpy()
     mask = np.zeros(heat.shape, bool) if sample.mask is None else sample.mask.numpy()
     colors = cv2.applyColorMap((heat.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    grey = np.repeat(photograph.mean(-1, keepdims=True), 3, axis=-1)
+    gray = np.repeat(photograph.mean(-1, keepdims=True), 3, axis=-1)
     strength = (1.5 * heat[..., None]).clip(0, 0.8)
-    overlay = ((1 - strength) * (0.5 * grey + 110) + strength * colors).astype(np.uint8)
+    overlay = ((1 - strength) * (0.5 * gray + 110) + strength * colors).astype(np.uint8)
     pictures = [photograph, rendered(data, sample, results), overlay, np.repeat(mask[..., None], 3, -1) * np.uint8(255)]
     frame = [(_GAP, _GAP), (_GAP, _GAP), (0, 0)]
     cut = round(_MARGIN * len(photograph))

@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
-from gaussian_splatting.photometry import shrink
+from gaussian_splatting.pose.pyramid import shrink
+from gaussian_splatting.views import View
 
 _SIDE = 400  # px: the size at which SplatPose matches
 _KEYPOINTS = 500
@@ -34,8 +34,8 @@ class MatchCountRetriever:
         return [self._most_matches(self._describe(image))[:count] for image in images]
 
     def _describe(self, image: UInt8[Tensor, "h w 3"]) -> np.ndarray:
-        grey = cv2.cvtColor(shrink(image[None], _SIDE)[0].numpy(), cv2.COLOR_RGB2GRAY)
-        _, descriptors = self._sift.detectAndCompute(grey, None)
+        gray = cv2.cvtColor(shrink(image[None], _SIDE)[0].numpy(), cv2.COLOR_RGB2GRAY)
+        _, descriptors = self._sift.detectAndCompute(gray, None)
         return np.zeros((0, 128), np.float32) if descriptors is None else descriptors
 
     def _most_matches(self, query: np.ndarray) -> list[Camera]:

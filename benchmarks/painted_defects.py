@@ -2,7 +2,7 @@
 
     python -m benchmarks.painted_defects NERF_SYNTHETIC chair --size 400 --out FOLDER
 
-Such a scene is modelled as imperfectly as real parts are, which the scenes of prepare_synthetic_ad.py are not. The
+Such a scene is modeled as imperfectly as real parts are, which the scenes of prepare_synthetic_ad.py are not. The
 defects are flat: good for choosing settings of the score, not for reporting figures.
 """
 
@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 
 from gaussian_splatting.camera import Camera
-from PAD_utils.mad import load_class
+from PAD_utils.data.mad import load_class
 
 KINDS = ("stain", "missing", "burr", "faint")
 RADIUS = (3.0, 9.0)  # pixels at a width of 400
 LEAST_AREA = 25  # pixels
-BACKGROUND = 245  # grey level of the darkest colour, above which a pixel is background
+BACKGROUND = 245  # gray level of the darkest color, above which a pixel is background
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
 
 
 def with_defect(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (h, w, 3) uint8 with a ragged spot of a few pixels, and where that is: another colour, white on a
+    """The picture (h, w, 3) uint8 with a ragged spot of a few pixels, and where that is: another color, white on a
     rim, material beyond a rim, or a change of brightness."""
     part = image.min(-1) < BACKGROUND
     grown, inside = (op(part.astype(np.uint8), np.ones((5, 5))) > 0 for op in (cv2.dilate, cv2.erode))

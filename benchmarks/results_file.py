@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from PAD_utils.job import device_name, git_commit
+from PAD_utils.run.job import device_name, git_commit
 
 RESULTS = Path(__file__).parent / "results"
 

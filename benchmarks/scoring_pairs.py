@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
-from gaussian_splatting.pose import retract
+from gaussian_splatting.pose.types import retract
 from gaussian_splatting.render import render
-from gaussian_splatting.train import TrainConfig, train_gaussians
-from PAD_utils.held_out import split
-from PAD_utils.mad import ClassData, Sample, load_class
+from gaussian_splatting.training.train import TrainConfig, train_gaussians
+from gaussian_splatting.views import View
+from PAD_utils.data.held_out import split
+from PAD_utils.data.mad import ClassData, Sample, load_class
 
 DISTURBANCES = ("gain", "gamma", "noise", "blur", "jpeg", "light")
 POSE_SIGMA_DEG, POSE_SIGMA_UNITS = 0.03, 0.0005  # per axis: what refined poses are off by

@@ -73,7 +73,7 @@ def decisions() -> list[Row]:
             "views",
             "good",
             "defective",
-            "not localised",
+            "not localized",
             "promised",
             "false alarms",
             "misses",

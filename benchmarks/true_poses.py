@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from gaussian_splatting.camera import Camera
+from PAD_utils.data.mad import ClassData, Sample
 from PAD_utils.errors import UserError
-from PAD_utils.mad import ClassData, Sample
 
 
 def true_camera(data_path: Path, data: ClassData, sample: Sample) -> Camera:

@@ -17,7 +17,7 @@ _OPENCV_FROM_BLENDER = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=tor
 class Camera:
     """One view: picture size and intrinsics in pixels, and the rigid `cam_from_world` (4, 4), float64 on the CPU.
 
-    A pixel (column i, row j) is sampled at its centre (i + 0.5, j + 0.5).
+    A pixel (column i, row j) is sampled at its center (i + 0.5, j + 0.5).
     """
 
     width: int
@@ -53,7 +53,7 @@ class Camera:
 
     @property
     def center(self) -> Float[Tensor, "3"]:
-        """The optical centre in world units."""
+        """The optical center in world units."""
         return rigid_inverse(self.cam_from_world)[:3, 3]
 
     def resized(self, width: int, height: int) -> "Camera":

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SH_C0 = 0.28209479177387814  # the constant spherical harmonic: colour = 0.5 + SH_C0 * sh[:, 0]
+SH_C0 = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + SH_C0 * sh[:, 0]
 
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N Gaussians: means in world units, log of the three standard deviations, unnormalised wxyz quaternions, logit of
+    """N Gaussians: means in world units, log of the three standard deviations, unnormalized wxyz quaternions, logit of
     the opacity, and spherical harmonics (N, K, 3) with K = 1, 4, 9 or 16."""
 
     means: Float[Tensor, "n 3"]

@@ -1,4 +1,4 @@
-"""A tiny class in MAD-Sim layout, ray-cast with numpy: coloured boxes, and for each defect one box more or one less."""
+"""A tiny class in MAD-Sim layout, ray-cast with numpy: colored boxes, and for each defect one box more or one less."""
 
 import math
 from dataclasses import dataclass

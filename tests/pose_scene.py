@@ -1,4 +1,4 @@
-"""A lopsided coloured object that looks different from everywhere, and photographs of it: what the tests of poses
+"""A lopsided colored object that looks different from everywhere, and photographs of it: what the tests of poses
 look for."""
 
 import math
@@ -9,11 +9,11 @@ from torch import Tensor
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import so3_exp
-from gaussian_splatting.pose import object_center, retract
+from gaussian_splatting.pose.types import object_center, retract
 from gaussian_splatting.render import render
-from PAD_utils import pose_metrics
-from PAD_utils.bank import look_at
-from PAD_utils.pose_metrics import PoseError
+from PAD_utils.evaluate import pose_metrics
+from PAD_utils.evaluate.pose_metrics import PoseError
+from PAD_utils.pose.bank import look_at
 
 ANGLE_X = math.radians(40)
 DISTANCE = 3.5
@@ -22,7 +22,7 @@ LOBES = ((0.0, 0.0, 0.0, 0.45), (0.5, 0.1, 0.35, 0.28), (-0.6, -0.1, 0.2, 0.15),
 
 
 def lopsided(count: int = 240, seed: int = 0, sh_degree: int = 0) -> Gaussians:
-    """Opaque Gaussians on the surface of the lobes, coloured in patches."""
+    """Opaque Gaussians on the surface of the lobes, colored in patches."""
     generator = torch.Generator().manual_seed(seed)
     lobes = torch.tensor(LOBES)
     share = lobes[:, 3] ** 2 / (lobes[:, 3] ** 2).sum()

@@ -1,4 +1,4 @@
-"""Slow twins of PAD_utils.metrics, written from the definitions with other means; only tests use them."""
+"""Slow twins of PAD_utils.evaluate.metrics, written from the definitions with other means; only tests use them."""
 
 import numpy as np
 from scipy import ndimage

@@ -2,7 +2,7 @@
 
 import torch
 from diff_gaussian_rasterization import Rasterized, rasterize
-from diff_gaussian_rasterization.scene import Scene
+from diff_gaussian_rasterization.types import Scene
 from torch import Tensor
 
 TENSORS = (
@@ -29,7 +29,7 @@ def random_scene(
     seed: int = 0,
 ) -> Scene:
     """A cloud around the origin seen from `views` sides. Some Gaussians are opaque, some lie behind a camera or off the
-    picture, two lie at one place. sh = 0: precomputed colours."""
+    picture, two lie at one place. sh = 0: precomputed colors."""
     g = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:

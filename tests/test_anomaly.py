@@ -10,9 +10,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
 
-from PAD_utils import anomaly
-from PAD_utils.anomaly import ScoreConfig, median_filtered, score_pairs
-from PAD_utils.features import CallableFeatures, GradientFeatures
+from PAD_utils.score import anomaly
+from PAD_utils.score.anomaly import ScoreConfig, median_filtered, score_pairs
+from PAD_utils.score.features import CallableFeatures, GradientFeatures
 
 MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
 
@@ -38,8 +38,8 @@ def paper_twin(network: Callable[[Tensor], list[Tensor]], query: Tensor, renderi
     for picture in (query, rendering):
         levels = (picture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
         small = Image.fromarray(levels).resize((224, 224), Image.Resampling.BILINEAR)
-        normalised = (np.asarray(small, np.float32) / 255 - MEAN) / STD
-        prepared.append(torch.from_numpy(normalised.transpose(2, 0, 1))[None])
+        normalized = (np.asarray(small, np.float32) / 255 - MEAN) / STD
+        prepared.append(torch.from_numpy(normalized.transpose(2, 0, 1))[None])
     score = (prepared[0] - prepared[1]).square().sum(1, keepdim=True)
     for a, b in zip(network(prepared[0]), network(prepared[1]), strict=True):
         level = (a - b).square().sum(1, keepdim=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from PAD_utils.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate, upper_quantile
 from PAD_utils.errors import UserError
+from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate, upper_quantile
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05])
@@ -52,7 +52,7 @@ def test_scores_of_views_that_training_saw_go_half_of_the_way_to_those_of_others
 def test_decisions() -> None:
     calibration = Calibration(threshold=2.0, false_alarm_rate=0.01, views=10, inflation=1.0)
     assert [calibration.decide(s) for s in (1.0, 2.0, 2.1)] == [OK, OK, DEFECT]
-    assert calibration.decide(9.0, localised=False) == NOT_LOCALISED
+    assert calibration.decide(9.0, localized=False) == NOT_LOCALISED
 
 
 def test_a_calibration_survives_its_file(tmp_path: Path) -> None:

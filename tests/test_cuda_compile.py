@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from cuda_emulator import kernel_names
-from diff_gaussian_rasterization import cuda_compile
+from diff_gaussian_rasterization.cuda import compile as cuda_compile
 from diff_gaussian_rasterization.sources import csrc_dir
 
 pytest.importorskip("cuda.bindings", reason="NVRTC comes with the package cuda-bindings")
@@ -63,7 +63,7 @@ def test_the_cache_is_used_and_a_broken_entry_is_rebuilt(
 
 
 def test_importing_needs_no_gpu_and_a_cpu_tensor_has_no_kernels() -> None:
-    from diff_gaussian_rasterization import cuda_launch
+    from diff_gaussian_rasterization.cuda import launch as cuda_launch
 
     with pytest.raises(RuntimeError, match="no CUDA kernels for tensors on meta"):
         cuda_launch.runtime_for(torch.device("meta"))

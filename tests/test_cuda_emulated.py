@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from cuda_emulator import EmulatedRuntime, available
-from diff_gaussian_rasterization import cuda, cuda_pose
-from diff_gaussian_rasterization.cuda_launch import register_runtime
-from diff_gaussian_rasterization.pose_reference import pose_normal_equations_reference
-from diff_gaussian_rasterization.reference import photometric_loss_reference, rasterize_reference
-from simple_knn import cuda as neighbours
+from diff_gaussian_rasterization.cuda import pose as cuda_pose
+from diff_gaussian_rasterization.cuda import rasterize as cuda
+from diff_gaussian_rasterization.cuda.launch import register_runtime
+from diff_gaussian_rasterization.reference.pose import pose_normal_equations_reference
+from diff_gaussian_rasterization.reference.rasterize import photometric_loss_reference, rasterize_reference
+from simple_knn import cuda as neighbors
 from simple_knn.reference import dist_reference
 
-from gaussian_splatting import engine_cuda
-from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.training import engine_cuda
+from gaussian_splatting.training.engine_cpu import CpuEngine
+from gaussian_splatting.training.state import LossConfig, TrainingState
 from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
@@ -103,9 +105,9 @@ def test_loss_matches_the_reference(views: int, width: int, height: int) -> None
 
 
 @pytest.mark.parametrize("count", [1, 3, 300])
-def test_neighbour_distances_match_the_reference(count: int) -> None:
+def test_neighbor_distances_match_the_reference(count: int) -> None:
     points = torch.rand(count, 3, generator=torch.Generator().manual_seed(count))
-    torch.testing.assert_close(neighbours.distances(points), dist_reference(points))
+    torch.testing.assert_close(neighbors.distances(points), dist_reference(points))
 
 
 @pytest.mark.parametrize("sh_degree, slots", [(0, 1), (2, 2), (3, 1)])

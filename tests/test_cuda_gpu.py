@@ -6,10 +6,11 @@ import pytest
 import torch
 from diff_gaussian_rasterization import photometric_loss, rasterize
 
-from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
-from gaussian_splatting.simplify import merged
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.pose.simplify import merged
+from gaussian_splatting.training.engine_cpu import CpuEngine
+from gaussian_splatting.training.state import LossConfig, TrainingState
 from tests.pose_scene import camera_at, disturbed, lopsided, photograph, pose_error
 from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
@@ -125,7 +126,7 @@ def _start(sh_degree: int, device: str) -> TrainingState:
 
 
 def _train(device: str, sh_degree: int, slots: int) -> tuple[float, TrainingState]:
-    from gaussian_splatting.engine_cuda import CudaEngine
+    from gaussian_splatting.training.engine_cuda import CudaEngine
 
     engine = CpuEngine("cpu") if device == "cpu" else CudaEngine(device)
     engine.set_views(views(count=6, size=64), 48, 48)
@@ -150,7 +151,7 @@ def test_engine_agrees_with_the_cpu_engine(sh_degree: int, slots: int) -> None:
 
 
 def test_lists_that_overflow_grow_and_no_step_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gaussian_splatting.engine_cuda as engine_cuda
+    import gaussian_splatting.training.engine_cuda as engine_cuda
 
     expected_loss, expected = _train("cuda", 0, 3)
     monkeypatch.setattr(engine_cuda, "_ENTRIES_PER_SPLAT", 1)
@@ -160,7 +161,7 @@ def test_lists_that_overflow_grow_and_no_step_is_lost(monkeypatch: pytest.Monkey
         torch.testing.assert_close(state.params[name], value, atol=2e-4, rtol=1e-3)
 
 
-def test_neighbour_distances_agree_with_the_cpu() -> None:
+def test_neighbor_distances_agree_with_the_cpu() -> None:
     from simple_knn._C import distCUDA2
 
     points = torch.rand(3000, 3, generator=torch.Generator().manual_seed(0))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from gaussian_splatting.data import View, check_sizes, load_blender_views, read_image, target_size
+from gaussian_splatting.images import read_image, target_size
+from gaussian_splatting.views import View, check_sizes, load_blender_views
 from tests.toy_scene import cameras
 
 
@@ -35,10 +36,10 @@ def test_channels_are_rgb_and_transparency_is_white(tmp_path):
     assert out[1, 1].tolist() == [255, 255, 255]
 
 
-def test_grey_and_sixteen_bit_pictures_become_rgb(tmp_path):
-    write(tmp_path / "grey.png", np.full((3, 3), 7, np.uint8))
+def test_gray_and_sixteen_bit_pictures_become_rgb(tmp_path):
+    write(tmp_path / "gray.png", np.full((3, 3), 7, np.uint8))
     write(tmp_path / "deep.png", np.full((3, 3, 3), 256 * 9, np.uint16))
-    assert read_image(tmp_path / "grey.png").unique().tolist() == [7]
+    assert read_image(tmp_path / "gray.png").unique().tolist() == [7]
     assert read_image(tmp_path / "deep.png").unique().tolist() == [9]
 
 

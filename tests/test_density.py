@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from gaussian_splatting import density
-from gaussian_splatting.density import clone_and_split, grow_sh, prune, reset_opacities, split_long_axis
-from gaussian_splatting.engine import TrainingState
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.training import density
+from gaussian_splatting.training.density import clone_and_split, grow_sh, prune, reset_opacities, split_long_axis
+from gaussian_splatting.training.state import TrainingState
 
 N = 7
 

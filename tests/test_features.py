@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from PAD_utils.anomaly import ScoreConfig, learn_normality, score_pairs
 from PAD_utils.errors import UserError
-from PAD_utils.features import CallableFeatures, GradientFeatures, imagenet_normalised, make_features
+from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.score.features import CallableFeatures, GradientFeatures, make_features
+from PAD_utils.score.pyramid import imagenet_normalized
 
 # EfficientNet-B4: repeats, kernel, stride, expansion, channels in and out (Tan and Le 2019, scaled 1.4 wide, 1.8 deep)
 STAGES = [(2, 3, 1, 1, 48, 24), (4, 3, 2, 6, 24, 32), (4, 5, 2, 6, 32, 56), (6, 3, 2, 6, 56, 112)]
@@ -101,7 +102,7 @@ def test_original_weights_give_the_original_network(tmp_path: Path, original_sta
     torch.save(original_state, path)
     images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
     maps = make_features("efficientnet-b4", path)(images)
-    expected = original_maps(original_state, imagenet_normalised(images))
+    expected = original_maps(original_state, imagenet_normalized(images))
     assert [m.shape[1] for m in maps] == [24, 32, 56, 160]
     assert [m.shape[2:] for m in maps] == [(48, 32), (24, 16), (12, 8), (6, 4)]
     for ours, theirs in zip(maps, expected, strict=True):
@@ -117,7 +118,7 @@ def test_torchvision_weights_give_torchvisions_maps(tmp_path: Path) -> None:
     torch.save({"state_dict": model.state_dict()}, path)
     images = torch.rand(1, 3, 64, 64)
     maps = make_features("mobilenet_v2", path)(images)
-    x, expected = imagenet_normalised(images), []
+    x, expected = imagenet_normalized(images), []
     for i, stage in enumerate(model.features):
         x = stage(x)
         if i in (1, 3, 6, 13):  # the last stage of stride 2, 4, 8 and 16
@@ -148,7 +149,7 @@ def test_an_unfit_backbone_is_named(name: str, monkeypatch: pytest.MonkeyPatch, 
 
     with pytest.raises(UserError, match=name):
         if name.startswith("vit"):
-            from PAD_utils.features_torchvision import cut_backbone
+            from PAD_utils.score.features_torchvision import cut_backbone
 
             cut_backbone(name, torchvision.models.vit_b_16(weights=None))
         make_features(name)
@@ -192,7 +193,7 @@ def test_ones_own_network_is_a_pyramid() -> None:
     pyramid = CallableFeatures("mine", lambda x: [x, F.avg_pool2d(x, 2)])
     images = torch.rand(1, 3, 8, 8)
     assert pyramid.name == "mine"
-    torch.testing.assert_close(pyramid(images)[0], imagenet_normalised(images))
+    torch.testing.assert_close(pyramid(images)[0], imagenet_normalized(images))
 
 
 @pytest.mark.parametrize("config", [ScoreConfig.paper(), ScoreConfig.fast()], ids=["paper", "fast"])

@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
-from gaussian_splatting.pose import PoseEstimate
-from gaussian_splatting.train import TrainResult
-from PAD_utils import judge, steps
-from PAD_utils.anomaly import ScoreConfig
-from PAD_utils.config import RunConfig
-from PAD_utils.features import FeaturePyramid, GradientFeatures
-from PAD_utils.held_out import split, split_by_name
-from PAD_utils.job import Job
-from PAD_utils.ledger import Ledger
-from PAD_utils.normality import Normality
+from gaussian_splatting.pose.types import PoseEstimate
+from gaussian_splatting.training.train import TrainResult
+from gaussian_splatting.views import View
+from PAD_utils.data.held_out import split, split_by_name
+from PAD_utils.run import judge, steps
+from PAD_utils.run.config import RunConfig
+from PAD_utils.run.job import Job
+from PAD_utils.run.ledger import Ledger
+from PAD_utils.score.anomaly import ScoreConfig
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.normality import Normality
+from PAD_utils.score.pyramid import FeaturePyramid
 from tests.pose_scene import camera_at, lopsided, photograph
 
 

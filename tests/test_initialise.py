@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import SH_C0
-from gaussian_splatting.initialise import NoHull, object_mask, random_cube, visual_hull
+from gaussian_splatting.training.initialize import NoHull, object_mask, random_cube, visual_hull
+from gaussian_splatting.views import View
 from tests.toy_scene import RADIUS, cameras
 
 
 def solid_ball_views(count=20, size=64, color=(200, 40, 90)):
-    """Exact silhouettes of a ball of radius 0.5, one colour, on white."""
+    """Exact silhouettes of a ball of radius 0.5, one color, on white."""
     views = []
     for i, camera in enumerate(cameras(count, size)):
         rows, columns = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from PAD_utils.errors import UserError
-from PAD_utils.job import run_script
+from PAD_utils.run.job import run_script
 
 
 @pytest.mark.parametrize(

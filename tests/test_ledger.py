@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from PAD_utils.ledger import Ledger
+from PAD_utils.run.ledger import Ledger
 
 
 def test_a_finished_stage_is_found_again_on_the_same_input_only(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pytest
 import torch
 from pose_scene import ANGLE_X, camera_at, lopsided
 
-from gaussian_splatting.data import View
-from PAD_utils.config import RunConfig
+from gaussian_splatting.views import View
 from PAD_utils.errors import UserError
-from PAD_utils.job import Job
-from PAD_utils.ledger import Ledger
-from PAD_utils.loftr import CoarseMatcher, LoftrRetriever, load_loftr
-from PAD_utils.retrieval import Retriever
-from PAD_utils.steps import Model, make_retriever
+from PAD_utils.pose.loftr import CoarseMatcher, LoftrRetriever, load_loftr
+from PAD_utils.pose.retrieval import Retriever
+from PAD_utils.run.config import RunConfig
+from PAD_utils.run.job import Job
+from PAD_utils.run.ledger import Ledger
+from PAD_utils.run.steps import Model, make_retriever
 
 kornia_loftr = pytest.importorskip("kornia.feature.loftr.loftr", reason="--retrieval loftr needs kornia")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diff_gaussian_rasterization import photometric_loss
-from diff_gaussian_rasterization.reference import photometric_loss_reference, ssim_map
+from diff_gaussian_rasterization.reference.rasterize import photometric_loss_reference, ssim_map
 
 SIZES = [(1, 1, 1), (2, 37, 45), (1, 5, 100), (1, 64, 16), (1, 3, 7)]
 

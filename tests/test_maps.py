@@ -8,10 +8,19 @@ import cv2
 import numpy as np
 import pytest
 
+from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
-from PAD_utils.evaluate_maps import main
-from PAD_utils.maps import TABLE_COLUMNS, ImageRow, map_path, read_map, read_mask, read_table, write_map, write_table
-from PAD_utils.metrics import evaluate
+from PAD_utils.evaluate.__main__ import main
+from PAD_utils.evaluate.maps import (
+    TABLE_COLUMNS,
+    ImageRow,
+    map_path,
+    read_map,
+    read_table,
+    write_map,
+    write_table,
+)
+from PAD_utils.evaluate.metrics import evaluate
 
 
 def _tiff_tags(path: Path) -> dict[int, int]:
@@ -27,7 +36,7 @@ def _tiff_tags(path: Path) -> dict[int, int]:
     return tags
 
 
-def test_maps_are_plain_grey_float_tiffs(tmp_path: Path) -> None:
+def test_maps_are_plain_gray_float_tiffs(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).normal(size=(13, 27)).astype(np.float32)
     path = map_path(tmp_path, "Burrs", "3")
     write_map(path, scores)
@@ -56,12 +65,12 @@ def test_maps_that_are_no_maps_are_refused(tmp_path: Path) -> None:
         read_map(tmp_path / "x.tiff")
     (tmp_path / "cut.tiff").write_bytes(b"II*\0")
     (tmp_path / "empty.tiff").write_bytes(b"")
-    cv2.imwrite(str(tmp_path / "colour.tiff"), np.zeros((2, 2, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "color.tiff"), np.zeros((2, 2, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "nan.tiff"), np.full((2, 2), np.nan, np.float32))
     for name, message in (
         ("cut", "not a complete"),
         ("empty", "not a complete"),
-        ("colour", "3 channels"),
+        ("color", "3 channels"),
         ("nan", "NaN"),
     ):
         with pytest.raises(UserError, match=rf"{name}\.tiff.*{message}"):
@@ -71,9 +80,9 @@ def test_maps_that_are_no_maps_are_refused(tmp_path: Path) -> None:
 def test_any_value_above_zero_of_a_mask_is_anomalous(tmp_path: Path) -> None:
     marks = np.zeros((4, 5), np.uint8)
     marks[1, 2], marks[3, 4] = 1, 255
-    colour = np.dstack((marks, np.zeros_like(marks), np.zeros_like(marks)))
-    opaque = np.dstack((colour, np.full_like(marks, 255)))
-    for picture in (marks, marks.astype(np.uint16), colour, opaque):
+    color = np.dstack((marks, np.zeros_like(marks), np.zeros_like(marks)))
+    opaque = np.dstack((color, np.full_like(marks, 255)))
+    for picture in (marks, marks.astype(np.uint16), color, opaque):
         cv2.imwrite(str(tmp_path / "mask.png"), picture)
         assert (read_mask(tmp_path / "mask.png") == (marks > 0)).all()
 

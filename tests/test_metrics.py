@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from PAD_utils.metrics import Metric, aupro, evaluate, image_auroc, pixel_auroc
-from PAD_utils.ranking import area_under
+from PAD_utils.evaluate.metrics import Metric, aupro, evaluate, image_auroc, pixel_auroc
+from PAD_utils.evaluate.ranking import area_under
 from tests.reference_aupro import aupro_by_thresholds, auroc_by_pairs
 
 

@@ -1,4 +1,4 @@
-"""What is normal is learnt from good pairs; exposure and noise are no defects; what was learnt survives its file."""
+"""What is normal is learned from good pairs; exposure and noise are no defects; what was learned survives its file."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from PAD_utils.anomaly import ScoreConfig, _own_noise, learn_normality, score_pairs
 from PAD_utils.errors import UserError
-from PAD_utils.exposure import matched_exposure, matched_light
-from PAD_utils.features import GradientFeatures
-from PAD_utils.normality import Normality, NormalityStatistics, squared_gradient
+from PAD_utils.score.anomaly import ScoreConfig, _own_noise, learn_normality, score_pairs
+from PAD_utils.score.exposure import matched_exposure, matched_light
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.normality import Normality, NormalityStatistics, squared_gradient
 
 
 def bricks(count: int, size: int = 96) -> Tensor:
-    """Pictures (n, 3, h, w) of random coloured patches on white."""
+    """Pictures (n, 3, h, w) of random colored patches on white."""
     g = torch.Generator().manual_seed(1)
     small = 0.15 + 0.7 * torch.rand(count, 3, size // 8, size // 8, generator=g)
     pictures = F.interpolate(small, scale_factor=8, mode="nearest")

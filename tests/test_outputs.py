@@ -9,9 +9,9 @@ import torch
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.geometry import se3_exp
-from gaussian_splatting.pose import PoseEstimate
-from PAD_utils.outputs import PoseFile
-from PAD_utils.retrieval import query_camera
+from gaussian_splatting.pose.types import PoseEstimate
+from PAD_utils.pose.retrieval import query_camera
+from PAD_utils.run.outputs import PoseFile
 
 KEYS = ["Burrs/0.png", "good/1.png"]
 

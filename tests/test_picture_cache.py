@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gaussian_splatting.data import read_image
-from PAD_utils import picture_cache
-from PAD_utils.picture_cache import cache_folder, load_pictures
+from gaussian_splatting.images import read_image
+from PAD_utils.data import picture_cache
+from PAD_utils.data.picture_cache import cache_folder, load_pictures
 
 SIZE = (6, 4)
 

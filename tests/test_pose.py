@@ -8,8 +8,8 @@ from diff_gaussian_rasterization import photometric_loss
 from pose_scene import camera_at, disturbed, lopsided, photograph, pose_error, rolled
 
 from gaussian_splatting.geometry import check_rigid
-from gaussian_splatting.pose import object_center, retract
-from gaussian_splatting.pose_adam import AdamRefiner, learning_rate
+from gaussian_splatting.pose.adam import AdamRefiner, learning_rate
+from gaussian_splatting.pose.types import object_center, retract
 from gaussian_splatting.render import render
 
 

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from diff_gaussian_rasterization import pose_reference as constants
 from diff_gaussian_rasterization import rasterize
-from diff_gaussian_rasterization.cpu_library import cpu_library
+from diff_gaussian_rasterization.cpu.loader import cpu_library
 from diff_gaussian_rasterization.pose import pose_normal_equations
-from diff_gaussian_rasterization.pose_reference import (
+from diff_gaussian_rasterization.reference import pose as constants
+from diff_gaussian_rasterization.reference.pose import (
     Cloud,
     Fits,
     NormalEquations,
     pose_normal_equations_reference,
     robust_weights,
 )
-from diff_gaussian_rasterization.reference import Rasterized, blend, project, rasterize_reference
+from diff_gaussian_rasterization.reference.rasterize import Rasterized, blend, project, rasterize_reference
 from pose_scene import camera_at, disturbed, lopsided, photograph
 from torch import Tensor
 
 from gaussian_splatting.camera import stack_cameras
-from gaussian_splatting.pose import retract
+from gaussian_splatting.pose.types import retract
 
 WIDTH, HEIGHT = 21, 18  # no multiple of a tile
 WITHOUT_KERNELS = pytest.mark.skipif(cpu_library() is None, reason="no compiled kernels")
@@ -74,7 +74,7 @@ def _forward(distance: float) -> Tensor:
 
 
 def predicted(case: Case, view: int, parameters: Tensor) -> Tensor:
-    """Colours and silhouette (4, h, w) at (twist, gain, offset), by a true exponential and one plain rendering."""
+    """Colors and silhouette (4, h, w) at (twist, gain, offset), by a true exponential and one plain rendering."""
     fits = case.fits
     pose = retract(fits.cam_from_world[view : view + 1], parameters[None, :6], fits.center)
     black = torch.zeros(3, dtype=torch.float64)

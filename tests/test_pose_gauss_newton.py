@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diff_gaussian_rasterization.cpu_library import cpu_library
+from diff_gaussian_rasterization.cpu.loader import cpu_library
 from pose_scene import ANGLE_X, camera_at, disturbed, lopsided, photograph, pose_error, rolled
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import check_rigid
-from gaussian_splatting.photometry import blur, shrink
-from gaussian_splatting.pose_gauss_newton import GaussNewtonRefiner
-from gaussian_splatting.pose_solve import solved
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.pose.pyramid import blur, shrink
+from gaussian_splatting.pose.simplify import merged
+from gaussian_splatting.pose.solve import solved
 from gaussian_splatting.render import render
-from gaussian_splatting.simplify import merged
 
 pytestmark = pytest.mark.skipif(cpu_library() is None, reason="plain torch takes minutes here")
 SIZE = 128
@@ -44,7 +44,7 @@ def test_a_clean_picture_is_found_exactly(model: Gaussians, degrees: float) -> N
 
 
 @pytest.mark.parametrize("sh_degree", [1, 3])
-def test_colours_that_depend_on_the_view(sh_degree: int) -> None:
+def test_colors_that_depend_on_the_view(sh_degree: int) -> None:
     shiny = lopsided(400, sh_degree=sh_degree)
     true = camera_at((0.2, 1, -0.3), SIZE, SIZE)
     found = refine(shiny, photograph(shiny, true), disturbed(true, shiny, 8, 0.05, 2))
@@ -74,7 +74,7 @@ def test_a_brighter_or_darker_photograph(model: Gaussians, exposure: float) -> N
     assert pose_error(found, true).rotation_deg < 0.05
 
 
-def test_a_grey_and_noisy_background(model: Gaussians) -> None:
+def test_a_gray_and_noisy_background(model: Gaussians) -> None:
     true = camera_at((0.4, -0.7, 0.5), SIZE, SIZE)
     noise = 4 * torch.randn(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
     picture = (photograph(model, true).float() * 0.97 + noise).clamp(0, 255).round().to(torch.uint8)
@@ -83,7 +83,7 @@ def test_a_grey_and_noisy_background(model: Gaussians) -> None:
 
 
 @pytest.mark.parametrize("shift_px", [12, 45])
-def test_an_object_off_centre_or_cut_by_the_frame(model: Gaussians, shift_px: int) -> None:
+def test_an_object_off_center_or_cut_by_the_frame(model: Gaussians, shift_px: int) -> None:
     middle = camera_at((1, -0.3, 0.4), SIZE, SIZE)
     pose = middle.cam_from_world.clone()
     pose[0, 3] += shift_px * 3.5 / middle.fx

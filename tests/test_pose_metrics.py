@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from gaussian_splatting.camera import Camera
-from PAD_utils.pose_metrics import LOST, PoseError, area_under_recall, pose_error, recall, summarise
+from PAD_utils.evaluate.pose_metrics import LOST, PoseError, area_under_recall, pose_error, recall, summarize
 
 
-def _pose(rotation: Rotation, centre: tuple[float, float, float]) -> torch.Tensor:
+def _pose(rotation: Rotation, center: tuple[float, float, float]) -> torch.Tensor:
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation.as_matrix(), centre
+    matrix[:3, :3], matrix[:3, 3] = rotation.as_matrix(), center
     return torch.from_numpy(matrix)
 
 
@@ -82,7 +82,7 @@ def test_area_under_recall() -> None:
 
 def test_summary_counts_lost_images_against_recall_only() -> None:
     errors = [PoseError(0.0, 0.0), PoseError(0.2, math.radians(2)), PoseError(0.1, math.radians(4)), LOST]
-    summary = summarise(errors)
+    summary = summarize(errors)
     assert summary["n"] == 4 and summary["lost"] == 1
     assert summary["rotation_deg"]["median"] == pytest.approx(2) and summary["rotation_deg"]["mean"] == pytest.approx(2)
     assert summary["rotation_deg"]["std"] == pytest.approx(math.sqrt(8 / 3))
@@ -90,6 +90,6 @@ def test_summary_counts_lost_images_against_recall_only() -> None:
     assert summary["auc_deg"]["5"] == pytest.approx((1 + 0.6 + 0.2 + 0) / 4)
     assert summary["recall"] == {"0.5 deg, 0.05": 0.25, "1 deg, 0.1": 0.25, "5 deg, 0.25": 0.75}
     assert recall(errors, 3.0) == 0.5 and recall(errors, 180.0) == 0.75
-    assert summarise([LOST])["rotation_deg"] is None
+    assert summarize([LOST])["rotation_deg"] is None
     with pytest.raises(ValueError, match="at least one"):
-        summarise([])
+        summarize([])

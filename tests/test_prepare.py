@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import prepare_lego_ad
 import prepare_subset_lego_ad
+from PAD_utils.data.mad import load_class
+from PAD_utils.data.prepare import alpha_of_white, prepare_class
+from PAD_utils.data.prepare_subset import prepare_subset, split
 from PAD_utils.errors import UserError
-from PAD_utils.mad import load_class
-from PAD_utils.prepare import alpha_of_white, prepare_class
-from PAD_utils.prepare_subset import prepare_subset, split
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:

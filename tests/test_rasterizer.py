@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from diff_gaussian_rasterization import cpu_library, rasterize
-from diff_gaussian_rasterization.reference import rasterize_reference
+from diff_gaussian_rasterization import rasterize
+from diff_gaussian_rasterization.cpu import loader as cpu_library
+from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
 from splat_scenes import TENSORS, assert_gradients_close, broad_scene, cast, draw, random_scene, values_and_gradients
 
 SIZES = [(1, 1), (15, 17), (16, 16), (33, 9)]

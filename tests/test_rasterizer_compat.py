@@ -76,7 +76,7 @@ def test_active_degree_and_scale_modifier(scene):
     torch.testing.assert_close(call(scene, settings)[0], expected.image[0], atol=1e-5, rtol=0)
 
 
-def test_precomputed_colours(scene):
+def test_precomputed_colors(scene):
     colors = scene.colors[:, 0].abs()
     expected = expected_picture(scene, colors=colors)
     got = call(scene, usual_settings(scene.cam_from_world[0]), shs=None, colors_precomp=colors)

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from diff_gaussian_rasterization import reference
-from diff_gaussian_rasterization.reference import rasterize_reference
-from diff_gaussian_rasterization.scene import Scene
+from diff_gaussian_rasterization.reference import rasterize as reference
+from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
 from diff_gaussian_rasterization.sources import csrc_dir
+from diff_gaussian_rasterization.types import Scene
 from splat_scenes import TENSORS, broad_scene, random_scene, values_and_gradients
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diff_gaussian_rasterization import photometric_loss, rasterize
-from diff_gaussian_rasterization.cpu_train import PARAMETERS, Batch, Moments, Statistics, training_step
+from diff_gaussian_rasterization.cpu.train import PARAMETERS, Batch, Moments, Statistics, training_step
 from splat_scenes import random_scene
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def by_autograd(params: dict[str, Tensor], batch: Batch) -> tuple[list[float], d
     leaves["sh"] = params["sh"][:, :1].clone().requires_grad_()
     leaves["sh_rest"] = params["sh"][:, 1:].clone().requires_grad_()
     groups = [{"params": [leaf], "lr": RATES[name]} for name, leaf in leaves.items() if name != "sh_rest"]
-    optimiser = torch.optim.Adam([*groups, {"params": [leaves["sh_rest"]], "lr": rest_rate}], eps=1e-15)
+    optimizer = torch.optim.Adam([*groups, {"params": [leaves["sh_rest"]], "lr": rest_rate}], eps=1e-15)
     losses, statistics = [], [torch.zeros(COUNT) for _ in range(2)]
     for _ in range(STEPS):
         offsets = torch.zeros(2, COUNT, 2, requires_grad=True)
@@ -50,9 +50,9 @@ def by_autograd(params: dict[str, Tensor], batch: Batch) -> tuple[list[float], d
             offsets,
         )
         loss = photometric_loss(out.image, batch.targets, 0.2)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
         per_view = 2 * offsets.grad * torch.tensor((WIDTH / 2, HEIGHT / 2))
         statistics[0] += per_view.norm(dim=-1).sum(0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from PAD_utils.regions import find_regions
+from PAD_utils.score.regions import find_regions
 
 
 def test_two_regions_with_their_boxes_areas_and_peaks() -> None:
@@ -14,7 +14,7 @@ def test_two_regions_with_their_boxes_areas_and_peaks() -> None:
     assert (low.left, low.top, low.width, low.height, low.area, low.peak) == (3, 2, 5, 3, 15, 2.0)
 
 
-def test_diagonal_neighbours_are_one_region() -> None:
+def test_diagonal_neighbors_are_one_region() -> None:
     assert [r.area for r in find_regions(np.eye(4, dtype=np.float32) * 2, 1.0)] == [4]
 
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from PAD_utils.regions import Region
-from PAD_utils.report import write_report
-from PAD_utils.report_cards import PICTURE_BUDGET, ReportImage, cards
-from PAD_utils.report_charts import ScoreAxis, curve_chart, directions, histogram_chart, nice_ticks
-from PAD_utils.report_pictures import Source, encode_all, heat_scale, outline
+from PAD_utils.report.cards import PICTURE_BUDGET, ReportImage, cards
+from PAD_utils.report.charts import ScoreAxis, curve_chart, directions, histogram_chart, nice_ticks
+from PAD_utils.report.pictures import Source, encode_all, heat_scale, outline
+from PAD_utils.report.report import write_report
+from PAD_utils.score.regions import Region
 
 VOID = {"meta", "link", "img", "input", "br"}
 UNDEFINED = {
@@ -108,7 +108,7 @@ def test_metrics_and_warnings_are_there(tmp_path: Path) -> None:
 
 def test_many_lost_pictures_are_a_warning(tmp_path: Path) -> None:
     images = [make_image(name=str(i), decision="NOT LOCALISED" if i < 2 else "OK") for i in range(10)]
-    assert "2 of 10 pictures could not be localised" in _write(tmp_path, images, MEASURED)
+    assert "2 of 10 pictures could not be localized" in _write(tmp_path, images, MEASURED)
 
 
 def test_undefined_metrics_show_their_reason(tmp_path: Path) -> None:
@@ -165,12 +165,12 @@ def test_the_worst_image_comes_first() -> None:
     assert [card["mistake"] for card in found] == [None, "missed", "false alarm", None, None]
     assert found[0]["id"] == 4 and found[0]["regions"] == [{"x": 6, "y": 4, "w": 6, "h": 4, "area": 24, "peak": "1"}]
     assert found[0]["pose"] == "Seen from 5.00 units away, 53° above the horizon, at azimuth 90°"
-    unlabelled = cards([replace(image, label=None, decision=None) for image in images], None)
-    assert unlabelled[0]["image"].score == 0.9
+    unlabeled = cards([replace(image, label=None, decision=None) for image in images], None)
+    assert unlabeled[0]["image"].score == 0.9
 
 
 def test_a_large_run_stays_below_15_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("PAD_utils.report_cards.PICTURE_BUDGET", PICTURE_BUDGET // 5)  # 60 images stand for 300
+    monkeypatch.setattr("PAD_utils.report.cards.PICTURE_BUDGET", PICTURE_BUDGET // 5)  # 60 images stand for 300
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 1, 800, dtype=np.float32)
     images = []
@@ -203,7 +203,7 @@ def _size(uri: str | None) -> tuple[int, ...]:
     return _decoded(uri or "").shape[:2]
 
 
-def test_photographs_keep_their_colours() -> None:
+def test_photographs_keep_their_colors() -> None:
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 0] = 200
     bgr = _decoded(encode_all([Source(red, None, None)], None, PICTURE_BUDGET)[0].query)

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from PAD_utils.regions import Region
-from PAD_utils.report import write_report
-from PAD_utils.report_cards import ReportImage
+from PAD_utils.report.cards import ReportImage
+from PAD_utils.report.report import write_report
+from PAD_utils.score.regions import Region
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = (
@@ -158,5 +158,5 @@ def test_the_globe_turns_and_opens_pictures(result: dict) -> None:
 
 
 def test_there_is_a_light_and_a_dark_theme(result: dict) -> None:
-    light_or_dark = [sum(map(int, re.findall(r"\d+", colour))) for colour in result["themes"]]
+    light_or_dark = [sum(map(int, re.findall(r"\d+", color))) for color in result["themes"]]
     assert abs(light_or_dark[0] - light_or_dark[1]) > 300

@@ -8,15 +8,15 @@ import torch
 from pose_scene import ANGLE_X, camera_at, lopsided, photograph, pose_error, rolled
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, so3_exp
-from gaussian_splatting.pose import PoseEstimate
-from PAD_utils import bank as bank_module
-from PAD_utils.bank import fibonacci_sphere, load_or_make_bank, make_bank
-from PAD_utils.localize import localize
-from PAD_utils.retrieval import BankRetriever, axis_to_ray, common_center, gallery_retriever
-from PAD_utils.silhouette import ANGLES, make_thumbnails
+from gaussian_splatting.pose.types import PoseEstimate
+from gaussian_splatting.views import View
+from PAD_utils.pose import bank as bank_module
+from PAD_utils.pose.bank import fibonacci_sphere, load_or_make_bank, make_bank
+from PAD_utils.pose.localize import localize
+from PAD_utils.pose.retrieval import BankRetriever, axis_to_ray, common_center, gallery_retriever
+from PAD_utils.pose.silhouette import ANGLES, make_thumbnails
 
 
 @pytest.fixture(scope="module")

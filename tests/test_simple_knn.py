@@ -1,4 +1,4 @@
-"""Neighbour distances against scipy's k-d tree, an oracle of another make."""
+"""Neighbor distances against scipy's k-d tree, an oracle of another make."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_equals_scipy(distances, count: int):
     torch.testing.assert_close(distances(points).double(), by_scipy(points), rtol=1e-5, atol=1e-7)
 
 
-def test_duplicates_count_as_neighbours(distances):
+def test_duplicates_count_as_neighbors(distances):
     points = torch.from_numpy(np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32))
     points[::3] = points[0]
     points[301:304] = points[301]

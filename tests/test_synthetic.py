@@ -10,17 +10,17 @@ import torch
 
 import prepare_synthetic_ad
 from gaussian_splatting.camera import Camera
+from PAD_utils.data.mad import load_class
 from PAD_utils.errors import UserError
-from PAD_utils.mad import load_class
 from PAD_utils.synthetic import SyntheticConfig, defect_mask, look_at, rig_poses, write_synthetic_class
-from PAD_utils.synthetic_animals import PALETTES, RADIUS, build_animal
-from PAD_utils.synthetic_defects import DEFECTS, add_burrs, add_stains, remove_part
-from PAD_utils.synthetic_render import CAMERA_ANGLE_X_RAD, Light, Renderer
-from PAD_utils.synthetic_shapes import Part, brick, fitted, merge
+from PAD_utils.synthetic.animals import PALETTES, RADIUS, build_animal
+from PAD_utils.synthetic.defects import DEFECTS, add_burrs, add_stains, remove_part
+from PAD_utils.synthetic.render import CAMERA_ANGLE_X_RAD, Light, Renderer
+from PAD_utils.synthetic.shapes import Part, brick, fitted, merge
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo"
 TINY = SyntheticConfig(name="00Tiny", size=40, views_per_ring=1, good=1, defects=1, samples=4)
-COLOURS = PALETTES["colourful"]
+COLORS = PALETTES["colourful"]
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def test_a_thinner_rig_takes_places_of_the_full_one() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_animals_are_sound_and_differ(seed: int) -> None:
-    parts = build_animal(seed, COLOURS)
+    parts = build_animal(seed, COLORS)
     mesh = merge(parts)
     assert np.linalg.norm(mesh.vertices, axis=1).max() == pytest.approx(RADIUS)
     assert mesh.faces.min() == 0 and mesh.faces.max() == len(mesh.vertices) - 1
     assert len({part.name for part in parts}) == len(parts) and sum(part.loose for part in parts) >= 4
-    other = merge(build_animal(seed + 1, COLOURS))
+    other = merge(build_animal(seed + 1, COLORS))
     assert other.vertices.shape != mesh.vertices.shape or not np.allclose(other.vertices)
     mirrored = mesh.vertices * [1, -1, 1]
     distance = np.linalg.norm(mirrored[:, None] - mesh.vertices[None, ::3], axis=-1).min(0)
@@ -71,7 +71,7 @@ def volume(part: Part) -> float:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_part_is_closed_and_faces_outward(seed: int) -> None:
-    for part in build_animal(seed, COLOURS):
+    for part in build_animal(seed, COLORS):
         edges = np.concatenate([part.faces[:, [0, 1]], part.faces[:, [1, 2]], part.faces[:, [2, 0]]])
         counts = {tuple(edge): 0 for edge in edges.tolist()}
         for edge in edges.tolist():
@@ -86,7 +86,7 @@ def test_a_missing_part_takes_along_what_hangs_on_it() -> None:
     assert [p.name for p in remove_part(parts, np.random.default_rng(0))] == ["a", "bc"]
 
 
-def test_burrs_stand_on_an_edge_in_the_colour_of_the_part() -> None:
+def test_burrs_stand_on_an_edge_in_the_color_of_the_part() -> None:
     parts = fitted([brick("a", (0.0, 0.0, 0.0), (4.0, 2.0, 1.2), (0.2, 0.3, 0.4))], RADIUS)
     for seed in range(20):
         burrs = add_burrs(parts, np.random.default_rng(seed))[-1]
@@ -98,7 +98,7 @@ def test_burrs_stand_on_an_edge_in_the_colour_of_the_part() -> None:
         assert (np.sort(np.abs(inside), axis=1)[:, 1] < 0.09).all()  # near two faces at once: an edge
 
 
-def test_stains_lie_on_a_face_in_another_colour() -> None:
+def test_stains_lie_on_a_face_in_another_color() -> None:
     parts = fitted([brick("a", (0.0, 0.0, 0.0), (4.0, 2.0, 1.2), (0.5, 0.5, 0.5), studs=False)], RADIUS)
     low, high = np.array(parts[0].low), np.array(parts[0].high)
     for seed in range(30):
@@ -125,7 +125,7 @@ def test_a_known_point_lands_on_the_pixel_the_camera_says() -> None:
 
 @pytest.mark.usefixtures("mitsuba")
 def test_gain_and_light_change_the_object_only() -> None:
-    mesh, pose = merge(build_animal(0, COLOURS)), look_at(0.5, 0.3, 3.0)
+    mesh, pose = merge(build_animal(0, COLORS)), look_at(0.5, 0.3, 3.0)
     renderer = Renderer(48, 4)
     plain = renderer.picture(renderer.scene(mesh, Light()), pose, 0).astype(int)
     bright = renderer.picture(renderer.scene(mesh, Light()), pose, 0, gain=1.2).astype(int)
@@ -140,7 +140,7 @@ def test_gain_and_light_change_the_object_only() -> None:
 @pytest.mark.usefixtures("mitsuba")
 @pytest.mark.parametrize("kind", list(DEFECTS))
 def test_masks_are_the_true_difference(kind: str) -> None:
-    parts = build_animal(0, COLOURS)
+    parts = build_animal(0, COLORS)
     renderer = Renderer(64, 9)
     good = renderer.scene(merge(parts), Light())
     seen = 0

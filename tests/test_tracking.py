@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from PAD_utils.config import RunConfig
 from PAD_utils.errors import UserError
-from PAD_utils.tracking import load_wandb, log_figures
+from PAD_utils.run.config import RunConfig
+from PAD_utils.run.tracking import load_wandb, log_figures
 
 
 def test_every_number_is_logged_under_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:

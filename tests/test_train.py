@@ -4,12 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-import gaussian_splatting.train as train_module
-from gaussian_splatting.checkpoint import fingerprint
-from gaussian_splatting.engine import CpuEngine, LossConfig, TrainingState, adam
-from gaussian_splatting.losses import mean_psnr, psnr
-from gaussian_splatting.schedule import TrainConfig, camera_extent, learning_rates, pixel_width, view_order
-from gaussian_splatting.train import train_gaussians
+import gaussian_splatting.training.train as train_module
+from gaussian_splatting.quality import mean_psnr, psnr
+from gaussian_splatting.training.checkpoint import fingerprint
+from gaussian_splatting.training.engine_cpu import CpuEngine, adam
+from gaussian_splatting.training.schedule import TrainConfig, camera_extent, learning_rates, pixel_width, view_order
+from gaussian_splatting.training.state import LossConfig, TrainingState
+from gaussian_splatting.training.train import train_gaussians
 from tests.toy_scene import ball, cameras, views
 
 
@@ -139,9 +140,9 @@ def test_budget_is_kept(photographs):
     assert 0.9 * 0.6 * pixels**0.7 < len(result.gaussians) <= 1.01 * 0.6 * pixels**0.7
 
 
-def test_object_on_grey_falls_back_to_the_cube(photographs, caplog):
-    grey = [replace(v, image=(v.image.float() * 0.5).to(torch.uint8)) for v in photographs]
-    train_gaussians(grey, replace(short(), iterations=2))
+def test_object_on_gray_falls_back_to_the_cube(photographs, caplog):
+    gray = [replace(v, image=(v.image.float() * 0.5).to(torch.uint8)) for v in photographs]
+    train_gaussians(gray, replace(short(), iterations=2))
     assert "background is not white" in caplog.text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from PAD_utils.pose_plot import recall_plot
+from PAD_utils.report.pose_plot import recall_plot
 from prepare_subset_lego_ad import main as prepare_subset
 from train_and_pose_est import main
 

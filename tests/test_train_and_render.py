@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from fake_class import NAME
 
-from PAD_utils.maps import read_map
-from PAD_utils.steps import newest_model
+from PAD_utils.evaluate.maps import read_map
+from PAD_utils.run.steps import newest_model
 from train_and_render import main
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +64,7 @@ def test_files_of_the_contract(fake_mad: Path) -> None:
 
 
 def test_killed_run_goes_on_to_the_same_result(fake_mad: Path) -> None:
-    """kill -9 as soon as the run has trained, saved the model, localised, and begun to write maps; then to the end."""
+    """kill -9 as soon as the run has trained, saved the model, localized, and begun to write maps; then to the end."""
     # Both in processes of their own: the number of threads, which other tests change, decides the last bits of sums.
     job = [sys.executable, "train_and_render.py", *QUICK, "--refiner", "adam", "-data_path", str(fake_mad), "--output"]
     undisturbed, killed = fake_mad / "undisturbed", fake_mad / "killed"
@@ -141,7 +141,7 @@ def test_a_full_disk_while_training_is_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gaussian_splatting.train.save_checkpoint", full)
+    monkeypatch.setattr("gaussian_splatting.training.train.save_checkpoint", full)
     assert main([*QUICK, "-data_path", str(fake_mad)]) == 2
     assert "the disk is full" in capsys.readouterr().err.splitlines()[-1]
 

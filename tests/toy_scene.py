@@ -1,19 +1,19 @@
-"""A small object that tests can photograph: a ball of coloured Gaussians, and cameras all around it."""
+"""A small object that tests can photograph: a ball of colored Gaussians, and cameras all around it."""
 
 import math
 
 import torch
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.data import View
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.render import render
+from gaussian_splatting.views import View
 
 RADIUS = 0.5
 
 
 def ball(count: int = 120, seed: int = 0, sh_degree: int = 0) -> Gaussians:
-    """Opaque Gaussians on a sphere of radius 0.5 around the origin, coloured by where they are."""
+    """Opaque Gaussians on a sphere of radius 0.5 around the origin, colored by where they are."""
     generator = torch.Generator().manual_seed(seed)
     means = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1) * RADIUS
     sh = torch.zeros(count, (sh_degree + 1) ** 2, 3)

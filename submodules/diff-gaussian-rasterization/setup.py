@@ -80,7 +80,7 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
-    packages=[NAME, *DATA],
+    packages=[NAME, f"{NAME}.cpu", f"{NAME}.cuda", f"{NAME}.reference", *DATA],
     package_dir=DATA,
     package_data={NAME: ["py.typed"], **{package: ["*.h", "*.cuh", "*.cu"] for package in DATA}},
     ext_modules=extensions(),

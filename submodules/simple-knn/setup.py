@@ -10,7 +10,7 @@ from setuptools.command.build_ext import build_ext
 OPENMP = [] if platform.system() == "Darwin" else ["-fopenmp"]
 KERNEL = Extension(
     "simple_knn._cpu",
-    ["csrc/neighbours.cpp"],
+    ["csrc/neighbors.cpp"],
     extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden", *OPENMP],
     extra_link_args=OPENMP,
     optional=True,

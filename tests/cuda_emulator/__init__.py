@@ -8,7 +8,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from diff_gaussian_rasterization.cuda_launch import PackedArguments
+from diff_gaussian_rasterization.cuda.launch import PackedArguments
 from diff_gaussian_rasterization.sources import csrc_dir
 
 _HERE = Path(__file__).parent

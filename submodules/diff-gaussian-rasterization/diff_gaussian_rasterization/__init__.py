@@ -2,6 +2,6 @@
 
 from diff_gaussian_rasterization.compat import GaussianRasterizationSettings, GaussianRasterizer
 from diff_gaussian_rasterization.ops import photometric_loss, rasterize
-from diff_gaussian_rasterization.reference import Rasterized
+from diff_gaussian_rasterization.reference.rasterize import Rasterized
 
 __all__ = ["GaussianRasterizationSettings", "GaussianRasterizer", "Rasterized", "photometric_loss", "rasterize"]

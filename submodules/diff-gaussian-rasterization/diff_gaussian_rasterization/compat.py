@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diff_gaussian_rasterization.checks import expect
 from diff_gaussian_rasterization.ops import rasterize
-from diff_gaussian_rasterization.reference import NEAR_PLANE
+from diff_gaussian_rasterization.reference.rasterize import NEAR_PLANE
 
 
 class GaussianRasterizationSettings(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diff_gaussian_rasterization import cpu
-from diff_gaussian_rasterization.scene import Scene
+from diff_gaussian_rasterization.cpu import rasterize as cpu
+from diff_gaussian_rasterization.types import Scene
 
 _LIBRARY = torch.library.Library("diff_gaussian_rasterization", "DEF")
 _SCENE = (
@@ -40,7 +40,7 @@ def _forward_cpu(*scene: Any) -> Outputs:
 
 @torch.library.impl(_LIBRARY, "rasterize_forward", "CUDA")
 def _forward_cuda(*scene: Any) -> Outputs:
-    from diff_gaussian_rasterization import cuda
+    from diff_gaussian_rasterization.cuda import rasterize as cuda
 
     out = cuda.forward(*scene)
     return out.image, out.alpha, out.depth, out.radii, [out.splats, out.lists, out.pixels]
@@ -53,7 +53,7 @@ def _backward_cpu(*args: Any) -> tuple[Tensor, ...]:
 
 @torch.library.impl(_LIBRARY, "rasterize_backward", "CUDA")
 def _backward_cuda(*args: Any) -> tuple[Tensor, ...]:
-    from diff_gaussian_rasterization import cuda
+    from diff_gaussian_rasterization.cuda import rasterize as cuda
 
     scene, (state, *v_outputs) = args[:_SCENE_SIZE], args[_SCENE_SIZE:]
     return tuple(cuda.backward(*v_outputs, *scene, *state))
@@ -117,7 +117,7 @@ def _loss_cpu(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: 
 
 @torch.library.impl(_LIBRARY, "photometric_loss", "CUDA")
 def _loss_cuda(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    from diff_gaussian_rasterization import cuda
+    from diff_gaussian_rasterization.cuda import rasterize as cuda
 
     return cuda.photometric_loss_and_gradient(image, target, ssim_weight)
 

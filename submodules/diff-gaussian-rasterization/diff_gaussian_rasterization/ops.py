@@ -8,9 +8,9 @@ from torch import Tensor
 
 from diff_gaussian_rasterization import library  # noqa: F401 (registers the operations)
 from diff_gaussian_rasterization.checks import check_gaussians, check_views, expect, expect_floating
-from diff_gaussian_rasterization.cpu_library import cpu_library
-from diff_gaussian_rasterization.reference import Rasterized, photometric_loss_reference, rasterize_reference
-from diff_gaussian_rasterization.scene import Scene
+from diff_gaussian_rasterization.cpu.loader import cpu_library
+from diff_gaussian_rasterization.reference.rasterize import Rasterized, photometric_loss_reference, rasterize_reference
+from diff_gaussian_rasterization.types import Scene
 
 _KERNELS = torch.ops.diff_gaussian_rasterization
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization.checks import check_gaussians, check_views, expect
-from diff_gaussian_rasterization.cpu_library import cpu_library
-from diff_gaussian_rasterization.cpu_pose import normal_equations
-from diff_gaussian_rasterization.pose_reference import (
+from diff_gaussian_rasterization.cpu.loader import cpu_library
+from diff_gaussian_rasterization.cpu.pose import normal_equations
+from diff_gaussian_rasterization.reference.pose import (
     ROBUST,
     Cloud,
     Fits,
@@ -17,7 +17,7 @@ from diff_gaussian_rasterization.pose_reference import (
 )
 
 if TYPE_CHECKING:
-    from diff_gaussian_rasterization.cuda import ListRoom
+    from diff_gaussian_rasterization.cuda.rasterize import ListRoom
 
 
 def pose_normal_equations(
@@ -46,7 +46,7 @@ def pose_normal_equations(
     """The normal equations of B poses of one cloud (arguments as in `rasterize`), each against its own picture.
 
     targets uint8 (Q, H, W, 3) and target_index int64 (B,): pose b is compared with targets[target_index[b]], drawn over
-    background (B, 3). A pixel predicts gain[b] * colour + offset[b] * alpha + (1 - alpha) * background[b], held to
+    background (B, 3). A pixel predicts gain[b] * color + offset[b] * alpha + (1 - alpha) * background[b], held to
     [0, 1]. With alpha_weight > 0 the silhouette is a fourth channel of that weight, against target_alphas uint8 (Q,
     H, W). `robust` is "l2", "huber" or "tukey" of scale[b] times the usual tuning constant, on the root mean square
     of a pixel's residuals; a pose whose scale is 0 is left out, its results are zeros. The parameters are the twist
@@ -76,7 +76,7 @@ def pose_normal_equations(
     )  # fmt: skip
     with torch.no_grad():
         if means.is_cuda:
-            from diff_gaussian_rasterization import cuda_pose
+            from diff_gaussian_rasterization.cuda import pose as cuda_pose
 
             return cuda_pose.normal_equations(cloud, fits, room)
         if cpu_library() is None:

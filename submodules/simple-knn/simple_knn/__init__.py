@@ -1,4 +1,4 @@
-"""Distances to the nearest neighbours of a point cloud."""
+"""Distances to the nearest neighbors of a point cloud."""
 
 from simple_knn.ops import distCUDA2
 

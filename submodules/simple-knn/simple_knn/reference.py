@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-NEIGHBOURS = 3
+NEIGHBORS = 3
 _CHUNK = 1024  # rows of the distance matrix held at once
 
 
@@ -18,5 +18,5 @@ def dist_reference(points: Tensor) -> Tensor:
         squared = (rows[:, None, :] - points[None, :, :]).square().sum(-1)
         own = torch.arange(start, start + rows.shape[0], device=points.device)
         squared[torch.arange(rows.shape[0], device=points.device), own] = torch.inf
-        result.append(squared.topk(min(NEIGHBOURS, count - 1), largest=False).values.mean(-1))
+        result.append(squared.topk(min(NEIGHBORS, count - 1), largest=False).values.mean(-1))
     return torch.cat(result)

@@ -1,9 +1,9 @@
-// One splat over one pixel. (dx, dy) is the pixel's centre minus the splat's mean. A pixel's picture is, front to back,
-//   image = sum_i w_i colour_i + T_end background,  alpha = 1 - T_end,  depth = sum_i w_i z_i,  w_i = T_i alpha_i,
+// One splat over one pixel. (dx, dy) is the pixel's center minus the splat's mean. A pixel's picture is, front to back,
+//   image = sum_i w_i color_i + T_end background,  alpha = 1 - T_end,  depth = sum_i w_i z_i,  w_i = T_i alpha_i,
 // with T_0 = 1 and T_(i+1) = T_i (1 - alpha_i). A loop over splats reads
 //   if (power < power_min) skip;  alpha = alpha_of(...);  if (T * (1 - alpha) < TRANSMITTANCE_MIN) stop;  blend.
 //
-// Backward, with g the gradient of the loss in the pixel's outputs: let e_i = g_image . colour_i + g_depth z_i and
+// Backward, with g the gradient of the loss in the pixel's outputs: let e_i = g_image . color_i + g_depth z_i and
 //   S_i = sum_(j > i) w_j e_j + T_end (g_image . background - g_alpha).
 // Then dL/dalpha_i = T_i e_i - S_i / (1 - alpha_i): one running scalar, whatever the number of channels.
 #pragma once

@@ -1,14 +1,14 @@
-// Every number that shapes a picture, with its reason. diff_gaussian_rasterization/reference.py holds the same numbers
+// Every number that shapes a picture, with its reason. diff_gaussian_rasterization/reference/rasterize.py holds the same numbers
 // under the same names, and a test keeps the two equal: one `constexpr` per line.
 #pragma once
 
 namespace gs {
 
-// A Gaussian whose centre is nearer than this (world units along the camera's z) is not drawn, as in 3DGS.
+// A Gaussian whose center is nearer than this (world units along the camera's z) is not drawn, as in 3DGS.
 constexpr double NEAR_PLANE = 0.2;
 // Added to both variances of a projected Gaussian (px^2): no splat gets thinner than about a pixel, as in 3DGS.
 constexpr double COVARIANCE_DILATION = 0.3;
-// The linearisation of the perspective is clamped at this multiple of the half field of view, as in 3DGS.
+// The linearization of the perspective is clamped at this multiple of the half field of view, as in 3DGS.
 constexpr double FIELD_MARGIN = 1.3;
 // A splat covers at most this much of a pixel, so that 1 - alpha can be divided by.
 constexpr double ALPHA_MAX = 0.99;
@@ -18,7 +18,7 @@ constexpr double ALPHA_MIN = 1.0 / 255.0;
 constexpr double TRANSMITTANCE_MIN = 1e-4;
 // Quaternions are divided by their length, but never by less than this.
 constexpr double QUAT_LENGTH_MIN = 1e-12;
-// Spherical harmonics give colour minus this, so that zero coefficients are mid grey.
+// Spherical harmonics give color minus this, so that zero coefficients are mid gray.
 constexpr double SH_OFFSET = 0.5;
 
 // SSIM (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861) for pictures in [0, 1].

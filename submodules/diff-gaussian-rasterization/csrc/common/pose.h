@@ -1,13 +1,13 @@
 // How a picture changes when its camera moves: exact derivatives by a twist, carried along with the blending, and what a
 // pixel then adds to the normal equations of a robust photometric fit (Gauss-Newton, the depth order held).
 //
-// A twist (rho, omega) moves the camera about the object's centre c: R' = exp(omega) R, t' + R' c = t + R c + rho. A point
+// A twist (rho, omega) moves the camera about the object's center c: R' = exp(omega) R, t' + R' c = t + R c + rho. A point
 // at p in the camera moves by rho + omega x q, q = p - (R c + t), and the camera's axes turn by omega.
 //
-// Blending goes front to back with T' = T (1 - alpha), C' = C + T alpha colour; its derivative needs no second pass:
-//   dC' = dC + (dT alpha + T dalpha) colour + T alpha dcolour,   dT' = dT (1 - alpha) - T dalpha.
-// Colour depends on the camera only through the viewing vector v = m - camera centre, and dv is the same for every
-// Gaussian, so a pixel sums T alpha dcolour/dv (3 x 3) and applies dv (3 x 6) once at the end.
+// Blending goes front to back with T' = T (1 - alpha), C' = C + T alpha color; its derivative needs no second pass:
+//   dC' = dC + (dT alpha + T dalpha) color + T alpha dcolor,   dT' = dT (1 - alpha) - T dalpha.
+// Color depends on the camera only through the viewing vector v = m - camera center, and dv is the same for every
+// Gaussian, so a pixel sums T alpha dcolor/dv (3 x 3) and applies dv (3 x 6) once at the end.
 //
 // Pictures smaller than those that the model was fitted to need care: COVARIANCE_DILATION is in pixels, so it would swell
 // the object. `detail` is the squared ratio of the sizes, at most 1. The splat keeps the dilation, which is then the
@@ -15,7 +15,7 @@
 // detail * COVARIANCE_DILATION (cf. Mip-Splatting, Yu et al. 2024). With detail 1 nothing changes.
 //
 // A pixel predicts  gain * C + offset * (1 - T) + T * background,  held to [0, 1] as the query's pixels are. The weight of
-// its residuals comes from e = sqrt(mean over channels of r^2), so that a stain is dropped in all its colours at once.
+// its residuals comes from e = sqrt(mean over channels of r^2), so that a stain is dropped in all its colors at once.
 #pragma once
 
 #include "blend.h"
@@ -104,7 +104,7 @@ GS_FN PowerTangent<T> power_tangent(const Camera<T>& camera, Vec3<T> pivot, Vec3
     return out;
 }
 
-// d colour / d view vector, 3 x 3: row = colour channel, zero where the colour is held at 0.
+// d color / d view vector, 3 x 3: row = color channel, zero where the color is held at 0.
 template <typename T>
 GS_FN Mat3<T> color_by_view(int count, Vec3<T> view, const T* sh, Vec3<T> color) {
     const T inverse_length = T(1) / sqrt(dot(view, view));
@@ -127,7 +127,7 @@ GS_FN Vec3<T> view_by_twist(const Camera<T>& camera, Vec3<T> pivot, int k) {
     return transposed_times(camera.rotation, rho - cross(omega, pivot));
 }
 
-// What blending leaves of a pixel: colour without the background, transmittance, and their derivatives.
+// What blending leaves of a pixel: color without the background, transmittance, and their derivatives.
 template <typename T>
 struct PixelTangent {
     T color[3], transmittance;

@@ -1,5 +1,5 @@
 // From a 3D Gaussian to a splat in the picture and back (EWA splatting, Zwicker et al. 2001; the conventions of 3DGS,
-// Kerbl et al. 2023). With p = R m + t the centre in the camera, W = R * rotation(q), U = J * W * diag(scale):
+// Kerbl et al. 2023). With p = R m + t the center in the camera, W = R * rotation(q), U = J * W * diag(scale):
 //   mean2d = (fx x/z + cx, fy y/z + cy),  covariance2d = U U^T + COVARIANCE_DILATION,  conic = covariance2d^-1,
 // where J is the Jacobian of the projection at p, its x/z and y/z clamped to the field of view with a margin.
 #pragma once
@@ -13,7 +13,7 @@ template <typename T>
 struct Camera {
     Mat3<T> rotation;     // of cam_from_world, OpenCV axes: x right, y down, z forward
     Vec3<T> translation;  // of cam_from_world
-    T fx, fy, cx, cy;     // px; a pixel's centre is at its index + 0.5
+    T fx, fy, cx, cy;     // px; a pixel's center is at its index + 0.5
     T limit_x, limit_y;   // where x/z and y/z are clamped in J
     int width, height;
 };
@@ -47,7 +47,7 @@ template <typename T>
 struct GaussianGradient {
     Vec3<T> mean;
     Vec3<T> scale;
-    Vec4<T> quat;  // of the quaternion as given, not normalised
+    Vec4<T> quat;  // of the quaternion as given, not normalized
 };
 
 // From cam_from_world (4x4, row-major) and intrinsics fx, fy, cx, cy.
@@ -103,7 +103,7 @@ GS_FN ProjectionFrame<T> projection_frame(const Camera<T>& camera, Vec3<T> cente
     return f;
 }
 
-// Projects one Gaussian (scale > 0, opacity in [0, 1]; the quaternion is normalised here). False, and `out` unset, when
+// Projects one Gaussian (scale > 0, opacity in [0, 1]; the quaternion is normalized here). False, and `out` unset, when
 // it is not drawn: too near, too faint to reach ALPHA_MIN, outside of the picture, or not finite.
 template <typename T>
 GS_FN bool project(const Camera<T>& camera, Vec3<T> mean, Vec3<T> scale, Vec4<T> quat, T opacity,
@@ -148,7 +148,7 @@ GS_FN void conic_backward(T a, T b, T c, const ProjectionGradient<T>& v, T* v_xx
     *v_yy = -(b * g01 + c * g11);
 }
 
-// The gradient of the centre in the camera (and of the intrinsics) from those of mean2d, depth and the entries of J.
+// The gradient of the center in the camera (and of the intrinsics) from those of mean2d, depth and the entries of J.
 template <typename T>
 GS_FN Vec3<T> center_backward(const ProjectionFrame<T>& f, const ProjectionGradient<T>& v, T v_jx, T v_jxz, T v_jy,
                               T v_jyz, CameraGradient<T>* v_camera) {

@@ -1,5 +1,5 @@
-// View-dependent colour: real spherical harmonics of degree 0 to 3 (1, 4, 9 or 16 coefficients per channel), in the
-// order and with the signs of 3DGS (Condon-Shortley phase). Colour = max(0, SH_OFFSET + sum_k basis_k(direction) sh_k).
+// View-dependent color: real spherical harmonics of degree 0 to 3 (1, 4, 9 or 16 coefficients per channel), in the
+// order and with the signs of 3DGS (Condon-Shortley phase). Color = max(0, SH_OFFSET + sum_k basis_k(direction) sh_k).
 #pragma once
 
 #include "constants.h"
@@ -19,7 +19,7 @@ constexpr double SH_C3_2 = 0.4570457994644658;   // sqrt(21 / (32 pi))
 constexpr double SH_C3_3 = 0.3731763325901154;   // sqrt(7 / (16 pi))
 constexpr double SH_C3_4 = 1.445305721320277;    // sqrt(105 / (16 pi))
 
-// The vector from the camera to the Gaussian, not normalised: mean - camera centre, with centre = -R^T t.
+// The vector from the camera to the Gaussian, not normalized: mean - camera center, with center = -R^T t.
 template <typename T>
 GS_FN Vec3<T> view_vector(const Camera<T>& camera, Vec3<T> mean) {
     return mean + transposed_times(camera.rotation, camera.translation);
@@ -84,7 +84,7 @@ GS_FN Vec3<T> sh_basis_backward(int count, Vec3<T> d, const T* weight) {
     return v;
 }
 
-// The colour of coefficients sh[count][3] seen along `view` (any length). With one coefficient `view` is not read.
+// The color of coefficients sh[count][3] seen along `view` (any length). With one coefficient `view` is not read.
 template <typename T>
 GS_FN Vec3<T> sh_color(int count, Vec3<T> view, const T* sh) {
     T basis[SH_MAX];

@@ -33,7 +33,7 @@ struct Columns {  // [begin, end)
 
 template <typename T>
 struct Window {
-    T weight[R + 1];  // from the centre outwards
+    T weight[R + 1];  // from the center outwards
 
     Window() {
         double raw[R + 1], sum = 0;
@@ -45,7 +45,7 @@ struct Window {
     }
 };
 
-// One colour channel of one picture and all that is derived from it. Rows are padded to whole vectors, planes by R rows
+// One color channel of one picture and all that is derived from it. Rows are padded to whole vectors, planes by R rows
 // of zeros above and below, so that no loop knows a border.
 template <typename T>
 class Plane {

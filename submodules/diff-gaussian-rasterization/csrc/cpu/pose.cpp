@@ -39,7 +39,7 @@ struct PoseSums {
     }
 };
 
-// What a splat adds to a pixel's derivatives: those of its power, and those of its colour by the viewing vector.
+// What a splat adds to a pixel's derivatives: those of its power, and those of its color by the viewing vector.
 template <typename T>
 struct SplatTangent {
     PowerTangent<T> power;
@@ -47,7 +47,7 @@ struct SplatTangent {
     Mat3<T> color;
 };
 
-// PixelTangent for as many pixels as there are lanes, and the sum of T alpha dcolour/dview.
+// PixelTangent for as many pixels as there are lanes, and the sum of T alpha dcolor/dview.
 template <typename T>
 struct LaneTangent {
     Simd<T> transmittance, color[3], d_transmittance[TWIST], d_color[3][TWIST], color_view[3][3];
@@ -121,7 +121,7 @@ void blend_lanes(const std::vector<TileSplat<T>>& splats, Simd<T> x, Simd<T> y, 
     out = s;
 }
 
-// Adds the motion of the viewing vector, which is the same for every splat, to the colours' derivatives.
+// Adds the motion of the viewing vector, which is the same for every splat, to the colors' derivatives.
 template <typename T>
 void add_view_motion(const Camera<T>& camera, Vec3<T> pivot, LaneTangent<T>& s) {
     for (int k = 0; k < TWIST; ++k) {
@@ -131,7 +131,7 @@ void add_view_motion(const Camera<T>& camera, Vec3<T> pivot, LaneTangent<T>& s) 
     }
 }
 
-// The residuals of one pixel for each lane: colours, then the silhouette, and their rows of the Jacobian.
+// The residuals of one pixel for each lane: colors, then the silhouette, and their rows of the Jacobian.
 template <typename T>
 struct LaneResiduals {
     Simd<T> residual[4], row[4][POSE_PARAMETERS];
@@ -227,7 +227,7 @@ struct PoseView {
     const PoseProblems<T>& problems;
     int64_t index;
     Camera<T> camera;
-    Vec3<T> pivot;  // the object's centre in the camera
+    Vec3<T> pivot;  // the object's center in the camera
     const Splat<T>* splats;
     const SplatTangent<T>* tangents;
     const int64_t* tile_begin;

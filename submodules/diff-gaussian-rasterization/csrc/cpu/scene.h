@@ -63,7 +63,7 @@ struct Entry {
     int32_t slot;
 };
 
-// Calls visit(tile row, first tile column, last tile column) for the tiles with a pixel centre that the splat reaches.
+// Calls visit(tile row, first tile column, last tile column) for the tiles with a pixel center that the splat reaches.
 template <typename T, typename Visit>
 inline void for_each_tile_row(const Projection<T>& p, int width, int height, Visit visit) {
     const T half = T(0.5), last = T(TILE) - half, inverse = T(1) / T(TILE);

@@ -24,7 +24,7 @@ constexpr int pixel_of(int vector, int lane) {
     return vector * LANES<T> + lane;
 }
 
-// Where a tile lies: the centres of its pixels (px), and which of them are inside of the picture.
+// Where a tile lies: the centers of its pixels (px), and which of them are inside of the picture.
 template <typename T>
 struct TilePixels {
     TileVectors<T> x, y;

@@ -1,4 +1,4 @@
-// Colours from 0 (given), 1, 4, 9 or 16 coefficients; the switches make the count a constant, so that the basis stays
+// Colors from 0 (given), 1, 4, 9 or 16 coefficients; the switches make the count a constant, so that the basis stays
 // in registers.
 #pragma once
 

@@ -36,7 +36,7 @@ GS_FN SsimSlope ssim_slope(float x, float y, float squares, float product) {
     return {value, 2 * y * (n2 - n1) * inverse + 2 * x * value * (d1 - d2) * inverse, -value / d2, 2 * n1 * inverse};
 }
 
-// `Outputs` neighbouring results of a filter over Outputs + TAPS - 1 samples, `step` floats apart.
+// `Outputs` neighboring results of a filter over Outputs + TAPS - 1 samples, `step` floats apart.
 template <int Outputs>
 GS_FN void filter_run(const float* samples, int step, const float* window, float* out) {
 #pragma unroll

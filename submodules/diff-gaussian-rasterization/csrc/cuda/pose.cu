@@ -27,7 +27,7 @@ struct PoseStage {
     u32 ring[RING];
 };
 
-// The cloud as given, and one camera that moves about the pivot, the object's centre in that camera.
+// The cloud as given, and one camera that moves about the pivot, the object's center in that camera.
 struct PoseCloud {
     const float *means, *scales, *quats, *colors;
     int coefficients;
@@ -55,7 +55,7 @@ GS_FN MovingSplat moving(const PoseCloud& cloud, const Splat& s, u32 i) {
     return out;
 }
 
-// Blends one splat and its derivatives; `color_view` sums weight * dcolour/dview.
+// Blends one splat and its derivatives; `color_view` sums weight * dcolor/dview.
 template <bool VIEW>
 GS_FN void blend_moving(const MovingSplat& m, float x, float y, bool& done, PixelTangent<float>& p,
                         Mat3<float>& color_view) {
@@ -87,7 +87,7 @@ GS_FN void blend_moving(const MovingSplat& m, float x, float y, bool& done, Pixe
     p.transmittance -= weight;
 }
 
-// The pixel of this lane, blended, with the derivatives of its colour by the twist.
+// The pixel of this lane, blended, with the derivatives of its color by the twist.
 template <bool VIEW>
 GS_FN PixelTangent<float> blend_pixel(PoseStage& stage, const PoseCloud& cloud, const Place& at, Walker walker,
                                       const Splat* splats) {

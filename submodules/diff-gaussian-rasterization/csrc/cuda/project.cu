@@ -38,7 +38,7 @@ GS_FN bool project_one(int i, int slot, int place, int n, int raw, int coefficie
 using namespace gs;
 
 // `raw` parameters are the model's own (log scales, opacity logits); otherwise scales and opacities as they act.
-// coefficients: 0 for given colours. stride: splats per slot in the outputs. offsets: (slots, n, 2) px or null.
+// coefficients: 0 for given colors. stride: splats per slot in the outputs. offsets: (slots, n, 2) px or null.
 extern "C" __global__ void __launch_bounds__(128)
     project_splats(const int* live, int n, int stride, int raw, int coefficients, const float* means,
                    const float* scales, const float* quats, const float* opacities, const float* colors,

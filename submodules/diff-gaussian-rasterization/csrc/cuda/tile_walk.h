@@ -15,7 +15,7 @@ GS_FN int clamp_int(float value, int low, int high) {
     return int(min_of(max_of(value, float(low)), float(high)));
 }
 
-// Calls visit(tile, parts) for every tile of one row of tiles with a pixel centre inside the ellipse; bit 2 r + c of
+// Calls visit(tile, parts) for every tile of one row of tiles with a pixel center inside the ellipse; bit 2 r + c of
 // `parts` stands for the part in row r of 4 and column c of 2.
 template <typename Visit>
 GS_FN void visit_row(const Projection<float>& p, int row, int tiles_x, Visit visit) {
@@ -27,7 +27,7 @@ GS_FN void visit_row(const Projection<float>& p, int row, int tiles_x, Visit vis
         const Interval<float> span =
             covered_interval(p, y + 0.5f - SPAN_MARGIN, y + float(PART_H) - 0.5f + SPAN_MARGIN);
         const float margin = SPAN_MARGIN + 2e-3f * (span.high - span.low);
-        // Part column k has pixel centres from 8 k + 0.5 to 8 k + 7.5.
+        // Part column k has pixel centers from 8 k + 0.5 to 8 k + 7.5.
         low[strip] = clamp_int(ceilf((span.low - margin - (PART_W - 0.5f)) / PART_W), 0, 2 * tiles_x);
         high[strip] = clamp_int(floorf((span.high + margin - 0.5f) / PART_W), -1, 2 * tiles_x - 1);
         if (!(span.low <= span.high)) high[strip] = -1;

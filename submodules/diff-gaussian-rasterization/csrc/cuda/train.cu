@@ -1,6 +1,6 @@
 // options: --use_fast_math
 // The end of a training step in one kernel: gradients of the parameters from the sums over pixels, Adam, and the
-// statistics of density control. A thread owns a Gaussian; the colours go through shared memory so that their moments
+// statistics of density control. A thread owns a Gaussian; the colors go through shared memory so that their moments
 // are read and written in order.
 #include "color.h"
 #include "device.h"
@@ -18,7 +18,7 @@ struct alignas(16) Rates {
     float inverse_bias_1, inverse_root_bias_2;  // 1 / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t)
 };
 
-// One Adam step on `Count` neighbouring numbers. All are read before any is written, so that the loads overlap.
+// One Adam step on `Count` neighboring numbers. All are read before any is written, so that the loads overlap.
 template <int Count>
 GS_FN void adam(float* parameter, float* first, float* second, const float* gradient, float rate, const Rates& rates) {
     float p[Count], m[Count], v[Count];
@@ -49,7 +49,7 @@ struct Statistics {
     float *gradient_sum, *gradient_count;
 };
 
-// The gradient of one Gaussian's raw parameters, the colours apart.
+// The gradient of one Gaussian's raw parameters, the colors apart.
 struct RawGradient {
     Vec3<float> mean, log_scale;
     Vec4<float> quat;

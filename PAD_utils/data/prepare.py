@@ -1,0 +1,105 @@
+"""MAD-Sim to the format that 3D Gaussian splatting reads (Blender's, as NeRF-synthetic). The source is only read."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from gaussian_splatting.images import read_image
+from PAD_utils.data.layout import ClassFiles, TestFile, TrainFile, list_class
+from PAD_utils.errors import UserError
+from PAD_utils.files import write_bytes, write_json
+
+_log = logging.getLogger(__name__)
+
+
+def prepare_class(data_path: Path, classname: str, out: Path) -> Path:
+    """Writes `out/<classname>`: train/<n>.png as RGBA, transforms_train.json, test and ground_truth pictures, and
+    transforms_test.json with the test poses that are known (MAD-Sim knows none: no made-up ones are written).
+
+    What is there already and not older than its source is kept. Nothing in it is random.
+    Raises UserError naming the file when the class is broken, is no raw MAD-Sim class, or `out` would overwrite it.
+    """
+    files = list_class(data_path, classname)
+    root = out / classname
+    if files.kind != "mad":
+        raise UserError(f"{files.root} is no raw MAD-Sim class but already in Blender's format; use it as it is")
+    if root.resolve() == files.root.resolve():
+        raise UserError(f"--out {out} would write into the source {files.root}; choose another folder")
+    train = {f"./train/{file.path.stem}": file for file in files.train}
+    in_parallel(write_rgba, [(file.path, root / f"{name}.png") for name, file in train.items()])
+    test = copy_test_files(files.test, root)
+    write_transforms(root / "transforms_test.json", files, test)
+    write_transforms(root / "transforms_train.json", files, train)
+    _log.info("%s: %d training and %d test pictures", root, len(train), len(files.test))
+    return root
+
+
+def alpha_of_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    """Alpha of a picture rendered on white: 0 where pure white reaches the border, 255 elsewhere.
+
+    White on the object stays opaque, and compositing on white gives back the picture exactly, whatever its edges.
+    """
+    white = np.all(image == 255, axis=-1).astype(np.uint8)
+    padded = np.pad(white, 1, constant_values=1)
+    _, labels = cv2.connectedComponents(padded, connectivity=4)
+    return np.where(labels[1:-1, 1:-1] == labels[0, 0], 0, 255).astype(np.uint8)
+
+
+def copy_test_files(files: Sequence[TestFile], root: Path) -> dict[str, TestFile]:
+    """Copies test pictures and masks into `root`; returns them by the `file_path` of their frames."""
+    copies = {f"./test/{file.defect}/{file.path.stem}": file for file in files}
+    jobs = [(file.path, root / "test" / file.defect / file.path.name) for file in files]
+    for file in files:
+        if file.mask is not None:
+            jobs.append((file.mask, root / "ground_truth" / file.defect / f"{file.path.stem}_mask{file.mask.suffix}"))
+    in_parallel(copy_file, jobs)
+    return copies
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies the bytes unless `target` is there and not older. Raises UserError naming a source that cannot be read."""
+    if _is_current(source, target):
+        return
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise UserError(f"{source} cannot be read ({error.strerror}); check its permissions") from None
+    write_bytes(target, content)
+
+
+def write_transforms(path: Path, files: ClassFiles, frames: Mapping[str, TrainFile | TestFile]) -> None:
+    """Writes a transforms file with the poses (Blender axes) by `file_path`; files without a pose are left out."""
+    posed = {name: file.world_from_camera for name, file in frames.items() if file.world_from_camera is not None}
+    content = {
+        "camera_angle_x": files.camera_angle_x_rad,
+        "frames": [{"file_path": name, "transform_matrix": pose.tolist()} for name, pose in posed.items()],
+    }
+    write_json(path, content)
+
+
+def write_rgba(source: Path, target: Path) -> None:
+    """Writes an RGB picture on white as RGBA, unless `target` is there and not older. UserError names `source`."""
+    if _is_current(source, target):
+        return
+    try:
+        image = read_image(source).numpy()
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    bgra = np.dstack([image[..., ::-1], alpha_of_white(image)])
+    write_bytes(target, cv2.imencode(".png", bgra)[1].tobytes())
+
+
+def _is_current(source: Path, target: Path) -> bool:
+    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime
+
+
+def in_parallel(work: Callable[[Path, Path], None], jobs: Sequence[tuple[Path, Path]]) -> None:
+    """Calls work(source, target) for every job; coding pictures lets go of the interpreter lock, so threads do."""
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        list(pool.map(lambda job: work(*job), jobs))

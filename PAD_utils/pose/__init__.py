@@ -1,0 +1,1 @@
+"""Coarse poses: where may a picture have been taken?"""

@@ -1,0 +1,60 @@
+"""Where were these pictures taken: coarse poses, then refinement, in batches, with the time of each."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from PAD_utils.pose.retrieval import Retriever
+
+_PICTURES_AT_ONCE = 64  # of 800x800: 123 MB as uint8
+
+
+@dataclass(frozen=True)
+class Localization:
+    """One estimate per picture and the first pose of each, and the seconds that all pictures took together."""
+
+    estimates: list[PoseEstimate]
+    coarse: list[Camera]
+    seconds_retrieve: float
+    seconds_refine: float
+
+
+def localize(
+    gaussians: Gaussians,
+    images: UInt8[Tensor, "q h w 3"],
+    retriever: Retriever,
+    refiner: Refiner,
+    hypotheses: int = 8,
+) -> Localization:
+    """The camera of every picture. Loading of models and gallery belongs to the retriever and is not timed here.
+
+    Raises ValueError if `hypotheses` is less than 1.
+    """
+    if hypotheses < 1:
+        raise ValueError(f"localize: needs at least 1 hypothesis per picture, got {hypotheses}")
+    estimates: list[PoseEstimate] = []
+    coarse: list[Camera] = []
+    seconds_retrieve = seconds_refine = 0.0
+    for chunk in images.split(_PICTURES_AT_ONCE):
+        start = _now(gaussians)
+        cameras = retriever.hypotheses(chunk, hypotheses)
+        middle = _now(gaussians)
+        estimates += refiner.refine(gaussians, chunk, cameras)
+        coarse += [candidates[0] for candidates in cameras]
+        end = _now(gaussians)
+        seconds_retrieve += middle - start
+        seconds_refine += end - middle
+    return Localization(estimates, coarse, seconds_retrieve, seconds_refine)
+
+
+def _now(gaussians: Gaussians) -> float:
+    """The time in seconds, once the device has finished what it was given."""
+    if gaussians.means.is_cuda:
+        torch.cuda.synchronize(gaussians.means.device)
+    return time.perf_counter()

@@ -1,0 +1,188 @@
+"""Coarse poses: which known views look like the query, and where the camera must have stood for that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.geometry import rigid, rotation_angle, skew
+from gaussian_splatting.views import View
+from PAD_utils.pose.silhouette import ANGLES, Thumbnails, make_thumbnails
+
+_SHORTLIST = 96  # candidates per query that the trimmed comparison looks at
+_TRIMMED = 0.25  # share of the object that may be wrong without being counted: a missing part, a stain
+_APART_DEG = 12.0  # hypotheses are at least this far apart; refinement converges from 15 to 20 degrees
+_QUERY_CHUNK = 16
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds first poses for pictures."""
+
+    name: str
+
+    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
+        """Up to `count` cameras of the pictures' size for each picture, best first, at least one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Known views: their normalized thumbnails, `cam_from_world`, and the distance of the object's center from each
+    camera in world units."""
+
+    thumbnails: Thumbnails
+    cam_from_world: Float[Tensor, "v 4 4"]
+    distance: Float[Tensor, "v"]
+
+
+class BankRetriever:
+    """Compares silhouette-normalized thumbnails with a bank, over all rolls at once.
+
+    Roll, distance and direction of the optical axis follow from the two silhouettes, so the object may be anywhere in
+    the frame. `camera_angle_x_rad` is the queries' horizontal field of view.
+    """
+
+    def __init__(self, bank: Bank, camera_angle_x_rad: float, name: str) -> None:
+        self.name = name
+        self.bank = bank
+        self.camera_angle_x_rad = camera_angle_x_rad
+        self._spectrum, self._mean = _spectrum(bank.thumbnails.polar, None)
+
+    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
+        """See `Retriever`: at least 12 degrees apart, the best by trimmed difference first."""
+        height, width = images.shape[1:3]
+        template = query_camera(width, height, self.camera_angle_x_rad)
+        device = self.bank.thumbnails.polar.device
+        found: list[list[Camera]] = []
+        for chunk in images.split(_QUERY_CHUNK):
+            queries = make_thumbnails(chunk.to(device), template.fx)
+            view, roll = self._shortlist(queries)
+            cost = self._trimmed_cost(queries, view, roll)
+            poses = self._poses(queries, view, roll)
+            order = cost.argsort(dim=1, stable=True)
+            poses = torch.gather(poses, 1, order[..., None, None].expand(-1, -1, 4, 4)).double().cpu()
+            found += [[template.moved(pose) for pose in _apart(candidates, count)] for candidates in poses]
+        return found
+
+    def _shortlist(self, queries: Thumbnails) -> tuple[Int[Tensor, "q s"], Int[Tensor, "q s"]]:
+        """Views and rolls (in angle steps) of the highest correlations; of each view only local maxima over the
+        roll."""
+        spectrum, _ = _spectrum(queries.polar, self._mean)
+        product = torch.einsum("qcf,vcf->qvf", spectrum, self._spectrum.conj())
+        score = torch.fft.irfft(product, n=ANGLES, dim=2)
+        peak = (score >= score.roll(1, 2)) & (score >= score.roll(-1, 2))
+        flat = torch.where(peak, score, torch.full_like(score, -torch.inf)).flatten(1)
+        best = flat.topk(min(_SHORTLIST, len(self.bank.cam_from_world)), dim=1).indices
+        return best // ANGLES, best % ANGLES
+
+    def _trimmed_cost(
+        self, queries: Thumbnails, view: Int[Tensor, "q s"], roll: Int[Tensor, "q s"]
+    ) -> Float[Tensor, "q s"]:
+        """Share of the query left unexplained by the rolled view at the best gain, the worst quarter of the object
+        left out."""
+        steps = torch.arange(ANGLES, device=view.device)
+        index = ((steps - roll[..., None]) % ANGLES)[:, :, None, None, :]
+        known = self.bank.thumbnails.polar[view]
+        known = torch.gather(known, 4, index.expand(*known.shape[:4], ANGLES)).flatten(3)
+        query = queries.polar.flatten(2)[:, None]
+        inside = queries.inside.flatten(1)[:, None]
+        either = (((query**2).sum(2) + (known**2).sum(2)) > 1e-4) & (inside > 0)
+        gain = _gain(query, known, either)
+        error = ((query - gain[..., None, None] * known) ** 2).sum(2)
+        error = torch.where(either, error, torch.full_like(error, torch.inf))
+        keep = ((1 - _TRIMMED) * either.sum(2)).long().clamp_min(1)
+        total = torch.where(torch.isfinite(error), error, 0).sort(dim=2, descending=True).values
+        kept = torch.arange(error.shape[2], device=view.device) >= (either.sum(2) - keep)[..., None]
+        return (total * kept).sum(2) / keep
+
+    def _poses(
+        self, queries: Thumbnails, view: Int[Tensor, "q s"], roll: Int[Tensor, "q s"]
+    ) -> Float[Tensor, "q s 4 4"]:
+        """The known cameras turned to the known centroid, rolled, moved to the right distance, turned to the
+        query's."""
+        known = self.bank.thumbnails
+        angle = roll.float() * (2 * torch.pi / ANGLES)
+        zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+        about_axis = torch.stack(
+            (angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero, zero, zero, one), dim=-1
+        ).unflatten(-1, (3, 3))
+        axis_from_known = axis_to_ray(known.ray[view]).transpose(-1, -2)
+        query_from_axis = axis_to_ray(queries.ray)[:, None]
+        further = self.bank.distance[view] * (known.size[view] / queries.size[:, None] - 1)
+        push = torch.stack((zero, zero, further), dim=-1)
+        pose = self.bank.cam_from_world[view]
+        rotation = about_axis @ axis_from_known @ pose[..., :3, :3]
+        translation = (about_axis @ axis_from_known @ pose[..., :3, 3:])[..., 0] + push
+        return rigid(query_from_axis @ rotation, (query_from_axis @ translation[..., None])[..., 0])
+
+
+def gallery_retriever(views: Sequence[View], camera_angle_x_rad: float, device: torch.device | str) -> BankRetriever:
+    """The nearest training views themselves (`--retrieval nearest`). All views share one size and focal length."""
+    images = torch.stack([view.image for view in views])
+    poses = torch.stack([view.camera.cam_from_world for view in views])
+    center = common_center(poses)
+    distance = (poses[:, :3, :3] @ center + poses[:, :3, 3]).norm(dim=1)
+    thumbnails = make_thumbnails(images.to(device), views[0].camera.fx)
+    bank = Bank(thumbnails, poses.to(device, torch.float32), distance.to(device, torch.float32))
+    return BankRetriever(bank, camera_angle_x_rad, "nearest")
+
+
+def query_camera(width: int, height: int, camera_angle_x_rad: float) -> Camera:
+    """The camera of a query: square pixels, the principal point in the middle, still without a pose."""
+    return Camera.from_blender(torch.eye(4, dtype=torch.float64), camera_angle_x_rad, width, height)
+
+
+def common_center(cam_from_world: Float[Tensor, "v 4 4"]) -> Float[Tensor, "3"]:
+    """The world point nearest to all optical axes (least squares): where the gallery looks at."""
+    rotation = cam_from_world[:, :3, :3]
+    axis = rotation[:, 2]
+    centers = -(rotation.transpose(-1, -2) @ cam_from_world[:, :3, 3:])[..., 0]
+    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    across = eye - axis[:, :, None] * axis[:, None, :]
+    # The small multiple of the identity decides where all axes are parallel.
+    return torch.linalg.solve(across.sum(0) + 1e-6 * eye, (across @ centers[..., None]).sum(0)[:, 0])
+
+
+def axis_to_ray(ray: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 3 3"]:
+    """The smallest rotation that takes the optical axis (0, 0, 1) to the direction of (x, y, 1)."""
+    direction = torch.cat((ray, torch.ones_like(ray[..., :1])), dim=-1)
+    x, y, z = (direction / direction.norm(dim=-1, keepdim=True)).unbind(-1)
+    cross = skew(torch.stack((-y, x, torch.zeros_like(x)), dim=-1))
+    eye = torch.eye(3, dtype=ray.dtype, device=ray.device)
+    return eye + cross + cross @ cross / (1 + z)[..., None, None]
+
+
+def _spectrum(polar: Float[Tensor, "n c r a"], mean: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Fourier transform over the angle of the thumbnails of unit length, and the roll-free mean that was taken off
+    first: what all views of the object have in common says nothing about the view."""
+    length = polar.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
+    unit = polar / length
+    mean = unit.mean((0, 3), keepdim=True) if mean is None else mean
+    unit = unit - mean
+    unit = unit / unit.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
+    return torch.fft.rfft(unit, dim=3).flatten(1, 2), mean
+
+
+def _gain(query: Tensor, known: Tensor, either: Tensor) -> Float[Tensor, "q s"]:
+    """Brightness of the query relative to the known view, held to what a lamp could do."""
+    weight = either[:, :, None]
+    return ((query * known * weight).sum((2, 3)) / (known * known * weight).sum((2, 3)).clamp_min(1e-6)).clamp(0.7, 1.4)
+
+
+def _apart(poses: Float[Tensor, "s 4 4"], count: int) -> list[Tensor]:
+    """The first `count` poses, in order, that are at least `_APART_DEG` from every one chosen before."""
+    rotation = poses[:, :3, :3]
+    angle = rotation_angle(rotation[:, None] @ rotation[None].transpose(-1, -2))
+    near = (angle < torch.pi * _APART_DEG / 180).tolist()
+    chosen: list[int] = []
+    for i in range(len(poses)):
+        if len(chosen) == count:
+            break
+        if not any(near[i][j] for j in chosen):
+            chosen.append(i)
+    return [poses[i] for i in chosen]

@@ -1,0 +1,217 @@
+"""report.html: one file that opens anywhere, offline, and shows what a run found and how sure it may be."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import ArrayLike
+
+from PAD_utils.evaluate.metrics import PRO_LIMIT
+from PAD_utils.files import write_text
+from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, ReportImage, cards, known_scores
+from PAD_utils.report.charts import Chart, curve_chart, directions, histogram_chart, short
+
+_METRICS = (
+    ("image_auroc", "Image AUROC", "how surely defective images rank above good ones"),
+    ("pixel_auroc", "Pixel AUROC", "how surely defective pixels rank above good ones"),
+    ("aupro", "AUPRO", f"how much of each region is found, up to a false positive rate of {PRO_LIMIT:g}"),
+)
+_SHARE_LOST = 0.05  # more pictures not localized than this is a reason to look at the run, not at the pictures
+
+
+def write_report(
+    path: str | Path,
+    title: str,
+    metrics: dict[str, Any],
+    run: dict[str, Any],
+    images: Sequence[ReportImage],
+    threshold: float | None = None,
+    gallery_poses: Sequence[ArrayLike] = (),
+) -> None:
+    """Writes the report to `path`, atomically.
+
+    `metrics` is the content of metrics.json, with `per_defect` and `curves` of `metrics.evaluate` where there are
+    any; a metric that is None is shown with its reason in `undefined`. `run` is the content of run.json.
+    `gallery_poses` are the training views (world_from_camera). Raises UserError if the file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("PAD_utils", "report/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    verdicts = _verdicts(images)
+    context = {
+        "title": title,
+        "tiles": _tiles(metrics),
+        "warnings": _warnings(metrics, images),
+        "facts": _facts(metrics, images, threshold),
+        "verdicts": verdicts,
+        "rocs": _roc_chart(metrics, verdicts),
+        "pro": _pro_chart(metrics),
+        "histogram": _histogram(images, threshold),
+        "globe": _globe(images, gallery_poses),
+        "per_defect": _per_defect(metrics, images),
+        "cards": cards(images, threshold),
+        "kinds": sorted({image.defect for image in images}),
+        "labeled": any(image.label is not None for image in images),
+        "details": list(_flat({"metrics": _plain(metrics), "run": run})),
+        "run": run,
+        "when": _when(run.get("end")),
+    }
+    write_text(path, environment.get_template("page.html").render(context))
+
+
+def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """The three metrics, in percent, or a dash and the reason."""
+    tiles = []
+    for key, name, note in _METRICS:
+        value, reason = metrics.get(key), (metrics.get("undefined") or {}).get(key, "not measured")
+        tiles.append(
+            {"name": name, "value": "–", "unit": "", "note": reason}
+            if value is None
+            else {"name": name, "value": f"{100 * value:.2f}", "unit": "%", "note": note}
+        )
+    return tiles
+
+
+def _warnings(metrics: dict[str, Any], images: Sequence[ReportImage]) -> list[str]:
+    lost = sum(image.decision == NOT_LOCALISED for image in images)
+    said = [str(warning) for warning in metrics.get("warnings") or ()]
+    if images and lost / len(images) > _SHARE_LOST:
+        said.append(
+            f"{lost} of {len(images)} pictures could not be localized. Are they of this object, on a plain background, "
+            "and is the field of view right?"
+        )
+    return said
+
+
+def _facts(
+    metrics: dict[str, Any], images: Sequence[ReportImage], threshold: float | None
+) -> list[tuple[str, str, str]]:
+    """(name, value, unit) of what a reader asks after the metrics; what is not known is left out."""
+    seconds = metrics.get("seconds") or {}
+    per_image = [seconds.get(f"{stage}_per_image") for stage in ("retrieve", "refine", "score")]
+    known = [float(s) for s in per_image if s is not None]
+    facts = [("Pictures", f"{len(images)}", "")]
+    if threshold is not None:
+        facts.append(("Threshold", short(threshold), ""))
+    if known:
+        facts.append(("Per picture", *_duration(sum(known))))
+    for name, key in (("Training", "train"), ("Whole run", "total")):
+        if seconds.get(key) is not None:
+            facts.append((name, *_duration(float(seconds[key]))))
+    if metrics.get("n_gaussians") is not None:
+        facts.append(("Gaussians", f"{metrics['n_gaussians']:,}".replace(",", " "), ""))
+    if metrics.get("train_psnr") is not None:
+        facts.append(("Training PSNR", f"{metrics['train_psnr']:.1f}", "dB"))
+    facts += [
+        (name.capitalize(), str(metrics[name]), "")
+        for name in ("preset", "features", "retrieval", "refiner")
+        if metrics.get(name)
+    ]
+    return facts
+
+
+def _when(iso: str | None) -> str | None:
+    """A point in time as people write it; text of another form is left alone."""
+    try:
+        moment = datetime.fromisoformat(iso or "")
+    except ValueError:
+        return iso
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
+
+
+def _duration(seconds: float) -> tuple[str, str]:
+    if seconds < 1:
+        return f"{1000 * seconds:.0f}", "ms"
+    if seconds < 120:
+        return f"{seconds:.1f}", "s"
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}", "min"
+
+
+def _verdicts(images: Sequence[ReportImage]) -> dict[str, Any]:
+    """How many images got which decision, and how many of these are wrong as far as labels tell."""
+    counts = Counter(image.decision for image in images)
+    bars = [(CSS[d], d, counts[d]) for d in (DEFECT, OK, NOT_LOCALISED) if counts[d]]
+    judged = [image for image in images if image.decision in (OK, DEFECT) and image.label is not None]
+    good, bad = [i for i in judged if i.label == 0], [i for i in judged if i.label == 1]
+    return {
+        "bars": bars,
+        "total": sum(count for _, _, count in bars),
+        "misses": (sum(i.decision == OK for i in bad), len(bad)),
+        "false_alarms": (sum(i.decision == DEFECT for i in good), len(good)),
+    }
+
+
+def _roc_chart(metrics: dict[str, Any], verdicts: dict[str, Any]) -> Chart | None:
+    curves = metrics.get("curves") or {}
+    named = (("image_roc", "image_auroc", "a", "images"), ("pixel_roc", "pixel_auroc", "b", "pixels"))
+    lines = [(css, name, _percent(metrics[key]), curves[curve]) for curve, key, css, name in named if curve in curves]
+    if not lines:
+        return None
+    (missed, bad), (alarms, good) = verdicts["misses"], verdicts["false_alarms"]
+    point = (alarms / good, 1 - missed / bad, "decisions") if good and bad and "image_roc" in curves else None
+    return curve_chart(lines, "false positive rate", "true positive rate", 1.0, point)
+
+
+def _pro_chart(metrics: dict[str, Any]) -> Chart | None:
+    curve = (metrics.get("curves") or {}).get("pro")
+    if not curve:
+        return None
+    line = ("b", "regions", _percent(metrics["aupro"]), curve)
+    return curve_chart([line], "false positive rate of pixels", "share of a region found", PRO_LIMIT)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _histogram(images: Sequence[ReportImage], threshold: float | None) -> Chart | None:
+    groups = [
+        (css, name, known_scores([i for i in images if i.label == label]))
+        for label, css, name in ((0, "ok", "good"), (1, "defect", "defective"), (None, "none", "pictures"))
+    ]
+    return histogram_chart([(css, name, scores) for css, name, scores in groups if scores] or [("", "", [])], threshold)
+
+
+def _globe(images: Sequence[ReportImage], gallery_poses: Sequence[ArrayLike]) -> dict[str, Any] | None:
+    """Directions of the training views and, by card, of the test views."""
+    gallery = [d for d in directions(gallery_poses) if d]
+    test = [
+        {"at": d, "card": i, "css": CSS[image.decision], "name": f"{image.defect}/{image.name}"}
+        for i, (image, d) in enumerate(zip(images, directions([i.pose for i in images]), strict=True))
+        if d
+    ]
+    return {"gallery": gallery, "test": test} if gallery or test else None
+
+
+def _per_defect(metrics: dict[str, Any], images: Sequence[ReportImage]) -> list[dict[str, Any]]:
+    """A row for each kind of image: its metrics against the good images, and its decisions."""
+    measured = metrics.get("per_defect") or {}
+    rows = []
+    for kind in sorted({image.defect for image in images}, key=lambda k: (k == "good", k)):
+        members = [image for image in images if image.defect == kind]
+        figures = [measured.get(kind, {}).get(key) for key, *_ in _METRICS]
+        decisions = Counter(image.decision for image in members)
+        bars = [(CSS[d], d, decisions[d]) for d in (DEFECT, OK, NOT_LOCALISED) if decisions[d]]
+        rows.append({"kind": kind, "n": len(members), "figures": figures, "bars": bars})
+    return rows
+
+
+def _plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics without what the page shows as charts and tables."""
+    return {key: value for key, value in metrics.items() if key not in ("curves", "per_defect")}
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested dictionaries as (dotted name, text)."""
+    if isinstance(value, dict):
+        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, (list, tuple)):
+        return [(name, ", ".join(str(v) for v in value) or "–")]
+    return [(name, "–" if value is None else str(value))]

@@ -1,0 +1,1 @@
+"""A run: configuration, stages, resuming, outputs."""

@@ -1,0 +1,159 @@
+"""The last steps of the main job: metrics, the files of the contract, the report, and the table on the terminal."""
+
+import logging
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from PAD_utils.data.mad import ClassData, Sample
+from PAD_utils.evaluate.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_table
+from PAD_utils.evaluate.metrics import evaluate
+from PAD_utils.files import write_json
+from PAD_utils.report.report import ReportImage, write_report
+from PAD_utils.run.job import Job, write_run_json
+from PAD_utils.run.judge import Verdicts
+from PAD_utils.run.steps import Model, Poses
+from PAD_utils.run.tracking import log_figures
+from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED
+
+log = logging.getLogger(__name__)
+
+_METRICS = ("image_auroc", "pixel_auroc", "aupro")
+
+
+def conclude(
+    job: Job, data: ClassData, model: Model, samples: list[Sample], poses: Poses, verdicts: Verdicts
+) -> dict[str, Any]:
+    """Steps 5 and 6: writes everything that the run leaves behind and returns the content of metrics.json."""
+    write_maps_and_table(job, samples, poses, verdicts)
+    metrics, details = measure(job, model, samples, poses, verdicts)
+    write_json(job.folder / "metrics.json", metrics)
+    if job.config.wandb:
+        log_figures(job.config, metrics)
+    run = write_run_json(job, {"class": data.description})
+    poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
+    shown = report_images(job, samples, poses, verdicts)
+    threshold = None if verdicts.calibration is None else verdicts.calibration.threshold
+    title = f"{job.config.classname}: {len(samples)} pictures"
+    write_report(job.folder / "report.html", title, {**metrics, **details}, run, shown, threshold, poses_of_gallery)
+    log.info("files in %s", job.folder)
+    print(table(job.config.classname, metrics))
+    return metrics
+
+
+def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> None:
+    """Writes anomaly_maps/<defect>/<name>.tiff, images.csv and regions.json. Maps of other pictures go: whoever
+    evaluates the folder would count them in."""
+    seconds = poses.retrieve_seconds + poses.refine_seconds + verdicts.score_seconds
+    rows = []
+    paths = [map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name) for sample in samples]
+    for stale in set((job.folder / MAPS_FOLDER).glob("*/*.tiff")).difference(paths):
+        stale.unlink()
+    for i, sample in enumerate(samples):
+        write_map(paths[i], verdicts.maps[i].numpy())
+        label = _label(job, sample)
+        rows.append(ImageRow(sample.defect, sample.name, label, verdicts.scores[i], verdicts.decisions[i], seconds))
+    write_table(job.folder / "images.csv", rows)
+    found = zip(samples, verdicts.regions, strict=True)
+    write_json(job.folder / "regions.json", {sample.key: [r.as_json() for r in regions] for sample, regions in found})
+
+
+def report_images(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> list[ReportImage]:
+    """What the report shows of each picture."""
+    return [
+        ReportImage(
+            sample.defect,
+            sample.name,
+            _label(job, sample),
+            verdicts.scores[i],
+            verdicts.decisions[i],
+            sample.image.numpy(),
+            verdicts.renderings[i].numpy(),
+            verdicts.maps[i].numpy(),
+            None if sample.mask is None else sample.mask.numpy(),
+            poses.estimates[i].camera.to_blender().numpy(),
+            verdicts.regions[i],
+        )
+        for i, sample in enumerate(samples)
+    ]
+
+
+def measure(
+    job: Job, model: Model, samples: list[Sample], poses: Poses, verdicts: Verdicts
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(metrics.json, the details that only the report shows). A metric that is undefined is None, with a reason."""
+    if job.config.images:
+        reason = "these pictures have no ground truth (--images)"
+        details: dict[str, Any] = {"undefined": dict.fromkeys(_METRICS, reason), "per_defect": {}, "curves": {}}
+    else:
+        details = evaluate(
+            [m.numpy() for m in verdicts.maps],
+            [None if s.mask is None else s.mask.numpy() for s in samples],
+            np.array(verdicts.scores),
+            [s.label for s in samples],
+            [s.defect for s in samples],
+        )
+    metrics = {
+        **{name: details.get(name) for name in _METRICS},
+        "undefined": details["undefined"],
+        "per_defect": details["per_defect"],
+        "n_test": len(samples),
+        "n_not_localised": sum(not e.converged for e in poses.estimates),
+        "n_gaussians": len(model.gaussians),
+        "train_psnr": model.train_psnr,
+        "preset": job.config.preset,
+        "features": verdicts.features,
+        "retrieval": job.config.retrieval,
+        "refiner": job.config.refiner,
+        "warnings": verdicts.warnings,
+        "decision": decision_figures(samples, verdicts, bool(job.config.images)),
+        "seconds": {
+            "train": model.train_seconds,
+            "retrieve_per_image": poses.retrieve_seconds,
+            "refine_per_image": poses.refine_seconds,
+            "score_per_image": verdicts.score_seconds,
+            "total": time.time() - job.started,
+        },
+    }
+    return metrics, details
+
+
+def decision_figures(samples: list[Sample], verdicts: Verdicts, unlabeled: bool) -> dict[str, Any] | None:
+    """The threshold, the rate of false alarms it promises, and the rates measured here (None: no such pictures)."""
+    if verdicts.calibration is None:
+        return None
+    alarm: dict[int, list[bool]] = {} if unlabeled else {0: [], 1: []}
+    for sample, decision in zip(samples, verdicts.decisions, strict=True):
+        if not unlabeled and decision != NOT_LOCALISED:
+            alarm[sample.label].append(decision == DEFECT)
+    good, bad = alarm.get(0), alarm.get(1)
+    return {
+        **asdict(verdicts.calibration),
+        "false_alarms_measured": sum(good) / len(good) if good else None,
+        "misses_measured": 1 - sum(bad) / len(bad) if bad else None,
+    }
+
+
+def _label(job: Job, sample: Sample) -> int | None:
+    """0 good, 1 defective, None where nobody knows."""
+    return None if job.config.images else sample.label
+
+
+def table(classname: str, metrics: dict[str, Any]) -> str:
+    """The figures that a person wants to see last."""
+    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+    shown = {
+        label: "undefined" if metrics[key] is None else f"{100 * metrics[key]:.2f} %" for key, label in names.items()
+    }
+    seconds = metrics["seconds"]
+    per_image = seconds["retrieve_per_image"] + seconds["refine_per_image"] + seconds["score_per_image"]
+    shown |= {
+        "pictures": str(metrics["n_test"]),
+        "Gaussians": str(metrics["n_gaussians"]),
+        "training": "-" if seconds["train"] is None else f"{seconds['train']:.1f} s",
+        "per picture": f"{1000 * per_image:.0f} ms",
+        "features": metrics["features"],
+    }
+    return "\n".join([classname, *(f"  {label:<12} {value:>12}" for label, value in shown.items())])

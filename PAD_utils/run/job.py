@@ -1,0 +1,149 @@
+"""What surrounds the work of a script: device, seed, logging, the result folder, and how an error reaches the user."""
+
+import logging
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from gaussian_splatting.files import remove_leftovers
+from PAD_utils.errors import UserError
+from PAD_utils.files import write_json
+from PAD_utils.run.config import RunConfig
+from PAD_utils.run.ledger import Ledger
+from PAD_utils.run.tracking import load_wandb
+
+log = logging.getLogger(__name__)
+
+USER_ERROR = 2  # the exit code of everything that the user can mend
+_DEVICES = ("cpu", "cuda")
+_PACKAGES = ("torch", "torchvision", "numpy", "diff-gaussian-rasterization", "simple-knn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run under way: configuration, where it computes and writes, and what earlier tries have finished."""
+
+    config: RunConfig
+    device: torch.device
+    folder: Path
+    ledger: Ledger
+    started: float  # time.time()
+
+
+def open_job(config: RunConfig) -> Job:
+    """Chooses the device, makes the result folder and reads what an earlier try has left there.
+
+    Raises UserError when the device or wandb is not there, or the folder cannot be made. A folder belongs to one run
+    at a time.
+    """
+    device = choose_device(config.device)
+    if config.wandb:
+        load_wandb()  # before hours of work, not after them
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(config.folder)
+    except OSError as error:
+        raise UserError(
+            f"{config.folder} cannot be made or written to ({error.strerror}); choose another place with --output"
+        ) from error
+    log.info("%s, preset %s, on %s; results in %s", config.classname, config.preset, device_name(device), config.folder)
+    return Job(config, device, config.folder, Ledger(config.folder), time.time())
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name, or the first GPU, or the CPU. Raises UserError when a named one is not there."""
+    if name is None:
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in _DEVICES:
+            raise UserError(f"--device {name} is not supported; take one of {', '.join(_DEVICES)}, or leave it out")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--device {name} is not there ({str(error).splitlines()[0]}); leave it out to choose"
+        ) from error
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()} ({torch.get_num_threads()} threads)"
+
+
+def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
+    """Writes run.json: configuration, seed, versions, device, git commit, start and end. Returns what it wrote."""
+    content = {
+        "configuration": job.config.as_json(),
+        "seed": job.config.seed,
+        "versions": {
+            "python": platform.python_version(),
+            "opencv": cv2.__version__,  # several packages bring it
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "device": device_name(job.device),
+        "git_commit": git_commit(),
+        "start": _iso(job.started),
+        "end": _iso(time.time()),
+        **more,
+    }
+    write_json(job.folder / "run.json", content)
+    return content
+
+
+def run_script(work: Callable[[], None], verbose: bool = False) -> int:
+    """Runs `work` with logging set up; what the user can mend becomes one line on stderr and exit code 2."""
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+    for chatty in ("PIL", "matplotlib", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        with logging_redirect_tqdm():
+            work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        print(f"error: the GPU's memory is full ({reason}); free some, or shrink with --resolution", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, with '+' when files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")

@@ -1,0 +1,91 @@
+"""The files that a run leaves behind; their names and content are a contract (docs/outputs.md)."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.geometry import check_rigid
+from gaussian_splatting.pose.types import PoseEstimate
+from PAD_utils.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+
+class PoseFile:
+    """`poses.json`, and `poses.partial.json` while it grows, so that an interrupted run keeps what it has found.
+
+    The partial file also carries the fingerprint of what the poses depend on and the seconds they took; another
+    fingerprint starts anew. `cameras` gives the intrinsics of every picture by its key.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, cameras: dict[str, Camera]) -> None:
+        self._cameras = cameras
+        self._path = folder / "poses.json"
+        self._partial = folder / "poses.partial.json"
+        self._fingerprint = fingerprint
+        self.estimates: dict[str, PoseEstimate] = {}
+        self.retrieve_seconds = self.refine_seconds = 0.0
+        if self._partial.exists():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Takes over what an interrupted run has found. A damaged file costs time, never the run."""
+        try:
+            saved = read_json(self._partial)
+            if saved["fingerprint"] != self._fingerprint:
+                return
+            estimates = {key: _restored(entry, self._cameras[key]) for key, entry in saved["poses"].items()}
+            seconds = float(saved["retrieve_seconds"]), float(saved["refine_seconds"])
+        except Exception as error:  # a file that was edited or cut may be wrong in any way
+            log.warning("%s is damaged (%s: %s): poses are found anew", self._partial, type(error).__name__, error)
+            return
+        self.estimates = estimates
+        self.retrieve_seconds, self.refine_seconds = seconds
+
+    def add(
+        self, keys: list[str], estimates: list[PoseEstimate], retrieve_seconds: float, refine_seconds: float
+    ) -> None:
+        """Takes the estimates of some pictures and the seconds that they took together, and saves."""
+        for key, estimate in zip(keys, estimates, strict=True):
+            # Out and in again, as an interrupted run does: what follows sees the same bits either way.
+            self.estimates[key] = _restored(_kept(estimate), self._cameras[key])
+        self.retrieve_seconds += retrieve_seconds
+        self.refine_seconds += refine_seconds
+        content = {
+            "fingerprint": self._fingerprint,
+            "retrieve_seconds": self.retrieve_seconds,
+            "refine_seconds": self.refine_seconds,
+            "poses": {key: _kept(estimate) for key, estimate in self.estimates.items()},
+        }
+        write_json(self._partial, content, indent=None)
+
+    def finish(self, keys: list[str]) -> None:
+        """Writes poses.json: per picture `world_from_camera` (Blender axes), cost, iterations, converged, reason."""
+        estimates = {key: self.estimates[key] for key in keys}
+        matrices = {key: estimate.camera.to_blender().tolist() for key, estimate in estimates.items()}
+        write_json(self._path, {key: {"world_from_camera": matrices[key], **_facts(estimates[key])} for key in keys})
+
+
+def _facts(estimate: PoseEstimate) -> dict[str, Any]:
+    return {
+        "cost": estimate.cost,
+        "iterations": estimate.iterations,
+        "converged": estimate.converged,
+        "reason": estimate.reason,
+    }
+
+
+def _kept(estimate: PoseEstimate) -> dict[str, Any]:
+    """The pose as the refiner left it: its rotation is orthonormal to single precision only, so that turning it into
+    `world_from_camera` and back would move the camera by 1e-7 each time. JSON itself keeps every bit."""
+    return {"cam_from_world": estimate.camera.cam_from_world.tolist(), **_facts(estimate)}
+
+
+def _restored(kept: dict[str, Any], camera: Camera) -> PoseEstimate:
+    facts = dict(kept)
+    pose = torch.tensor(facts.pop("cam_from_world"), dtype=torch.float64)
+    check_rigid("a pose", pose)
+    return PoseEstimate(camera.moved(pose), **facts)

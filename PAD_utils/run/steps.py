@@ -1,0 +1,196 @@
+"""The first steps of the main job: pictures, model, poses. Each takes what the one before returned."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.images import read_images
+from gaussian_splatting.ply import load_ply, save_ply
+from gaussian_splatting.pose.adam import AdamRefiner
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.training.train import TrainConfig, train_gaussians
+from gaussian_splatting.views import View
+from PAD_utils.data.held_out import Gallery, split
+from PAD_utils.data.layout import list_pictures
+from PAD_utils.data.mad import ClassData, Sample, check_names, load_class
+from PAD_utils.errors import UserError
+from PAD_utils.files import explaining
+from PAD_utils.pose.bank import load_or_make_bank
+from PAD_utils.pose.localize import localize
+from PAD_utils.pose.loftr import loftr_retriever
+from PAD_utils.pose.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
+from PAD_utils.run.job import Job
+from PAD_utils.run.ledger import fingerprint, fingerprint_pictures
+from PAD_utils.run.outputs import PoseFile
+
+log = logging.getLogger(__name__)
+
+INSPECTED = "images"  # the kind that the pictures of --images are filed under
+_PICTURES_AT_ONCE = 64  # localized between two saves of what is done so far
+
+
+@dataclass(frozen=True)
+class Model:
+    """The good object, the PLY file that holds it, how it came about (None where an earlier program trained it), and
+    the names of the views that its training did not see."""
+
+    gaussians: Gaussians
+    path: Path
+    fingerprint: str
+    train_psnr: float | None
+    train_seconds: float | None
+    held_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Poses:
+    """One estimate per sample, and the seconds that one picture took on average."""
+
+    estimates: list[PoseEstimate]
+    fingerprint: str
+    retrieve_seconds: float
+    refine_seconds: float
+
+
+def load_views(job: Job) -> ClassData:
+    """Step 1: the posed pictures of the good object, and the test set. Raises UserError naming what is wrong."""
+    config = job.config
+    data = load_class(config.data_path, config.classname, config.resolution)
+    log.info("%s", data.description)
+    return data
+
+
+def train_or_load(job: Job, gallery: list[View]) -> Model:
+    """Step 2: the Gaussians, trained now, in an earlier run of the same configuration, or (-train 0) by anyone."""
+    config = job.config
+    training = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
+    path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
+    if not config.train:
+        path = path if path.exists() else newest_model(job.folder)
+        return Model(_load_model(job, path), path, fingerprint(path.stat().st_mtime_ns), *_known_facts(job))
+    views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
+    mark = fingerprint(training.as_dict(), config.seed, _describe(views.seen))
+    facts = job.ledger.find("train", mark)
+    checkpoint = job.folder / "checkpoint.pt"
+    if facts is None or not path.exists():
+        with explaining(job.folder):
+            result = train_gaussians(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
+            save_ply(path, result.gaussians)
+        facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
+        job.ledger.record("train", mark, facts)
+    checkpoint.unlink(missing_ok=True)
+    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"], facts.get("held_out", ()))
+
+
+def load_samples(job: Job, data: ClassData) -> list[Sample]:
+    """Step 3: what is to be judged, the test set or the pictures of --images. Raises UserError when there are none, or
+    two of one name."""
+    if job.config.images is None:
+        if not data.test:
+            raise UserError(f"{data.root / 'test'} holds no pictures; put some there, or inspect others with --images")
+        return data.test
+    paths = list_pictures(job.config.images)
+    if not paths:
+        raise UserError(f"--images {job.config.images} holds no pictures (PNG, JPEG or WebP)")
+    try:
+        pictures = read_images(paths, job.config.resolution)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    log.info("%d pictures to inspect in %s", len(paths), job.config.images)
+    samples = [Sample(INSPECTED, path.stem, image, None, None) for path, image in zip(paths, pictures, strict=True)]
+    check_names(samples, job.config.images)
+    return samples
+
+
+def localize_samples(job: Job, model: Model, gallery: list[View], samples: list[Sample]) -> Poses:
+    """Step 4: where every sample was photographed from. What is done is kept if the run is interrupted."""
+    config = job.config
+    setting = (config.retrieval, config.refiner, config.k, config.hypotheses, config.camera_angle_x)
+    pictures = [s.key for s in samples], fingerprint_pictures(s.image for s in samples)
+    mark = fingerprint(model.fingerprint, setting, pictures)
+    angle = config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
+    file = PoseFile(job.folder, mark, {s.key: query_camera(*_size(s), angle) for s in samples})
+    todo = [sample for sample in samples if sample.key not in file.estimates]
+    if todo:
+        retriever, refiner = make_retriever(job, model, gallery), make_refiner(job)
+        for some in tqdm(_batches(todo), desc="localize", disable=None):
+            images = torch.stack([s.image for s in some])
+            found = localize(model.gaussians, images, retriever, refiner, config.hypotheses)
+            file.add([s.key for s in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
+    file.finish([sample.key for sample in samples])
+    lost = [s.key for s in samples if not file.estimates[s.key].converged]
+    if lost:
+        log.warning("%d of %d pictures could not be localized (first: %s)", len(lost), len(samples), lost[0])
+    count = max(1, len(samples))
+    return Poses(
+        [file.estimates[s.key] for s in samples], mark, file.retrieve_seconds / count, file.refine_seconds / count
+    )
+
+
+def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
+    """What --retrieval asks for. Raises UserError when LoFTR lacks kornia or its checkpoint."""
+    angle = job.config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
+    if job.config.retrieval == "nearest":
+        return gallery_retriever(gallery, angle, job.device)
+    if job.config.retrieval == "bank":
+        path = model.path.parent / "pose_bank.pt"
+        bank = load_or_make_bank(path, model.gaussians, [view.camera for view in gallery])
+        return BankRetriever(bank, angle, "bank")
+    return loftr_retriever(gallery, angle, job.config.loftr_weights, job.device)
+
+
+def make_refiner(job: Job) -> Refiner:
+    """What --refiner asks for."""
+    return AdamRefiner(job.config.k) if job.config.refiner == "adam" else GaussNewtonRefiner()
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    """(width, height)"""
+    return sample.image.shape[1], sample.image.shape[0]
+
+
+def _batches(samples: list[Sample]) -> list[list[Sample]]:
+    """Samples of one picture size together, at most _PICTURES_AT_ONCE."""
+    by_size: dict[tuple[int, int], list[Sample]] = {}
+    for sample in samples:
+        by_size.setdefault(_size(sample), []).append(sample)
+    return [
+        group[i : i + _PICTURES_AT_ONCE] for group in by_size.values() for i in range(0, len(group), _PICTURES_AT_ONCE)
+    ]
+
+
+def _describe(views: list[View]) -> list[object]:
+    """Names, cameras and pixels of the views, as short text."""
+    pixels = fingerprint_pictures(view.image for view in views)
+    return [
+        (v.name, v.camera.width, v.camera.height, v.camera.fx, v.camera.cam_from_world.tolist(), p)
+        for v, p in zip(views, pixels, strict=True)
+    ]
+
+
+def _load_model(job: Job, path: Path) -> Gaussians:
+    try:
+        return load_ply(path).to(job.device)
+    except ValueError as error:
+        raise UserError(f"{error}; remove the file and train again with -train 1") from error
+
+
+def newest_model(folder: Path) -> Path:
+    """The model of the most iterations. Raises UserError when there is none."""
+    models = {p.parent.name.partition("_")[2]: p for p in folder.glob("point_cloud/iteration_*/point_cloud.ply")}
+    numbered = {int(number): path for number, path in models.items() if number.isdecimal()}
+    if not numbered:
+        raise UserError(f"{folder} holds no point_cloud/iteration_<N>/point_cloud.ply; train first, with -train 1")
+    return numbered[max(numbered)]
+
+
+def _known_facts(job: Job) -> tuple[float | None, float | None, Sequence[str]]:
+    """(PSNR, seconds, names of the views held out) of the training, if this folder's ledger knows them."""
+    facts = job.ledger.last("train") or {}
+    return facts.get("psnr"), facts.get("seconds"), facts.get("held_out", ())

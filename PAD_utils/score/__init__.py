@@ -1,0 +1,1 @@
+"""How a photograph differs from a good object, and whether that is a defect."""

@@ -1,0 +1,137 @@
+"""What normal residuals look like: learned per feature channel from good views, applied when scoring.
+
+A rendering is never exact: it misses the photograph by a fraction of a pixel and by some blur. So the expected square
+of a residual is modeled as `floor + edge * g`, where g is the squared local gradient of the rendering's feature: near
+an edge much is normal, on a flat face little is. A residual counts by how many times it exceeds what is expected.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from PAD_utils.errors import UserError
+from PAD_utils.files import read_json, write_json
+
+_LEAST_FLOOR = 0.1  # of the mean residual: no channel is trusted to be exact on flat faces
+_LEAST_SHARE = 0.1  # of the mean of all channels of the level: a channel that is silent on good views may not shout
+_TYPICAL_FLOOR, _TYPICAL_EDGE = 0.01, 0.03  # without good views: shares of a channel's variance and squared gradient
+_TYPICAL_LEAST = 1e-4  # squared units of normalized colors and features
+_LEAST_VARIANCE = 1e-8  # of a channel that never varies
+_BACKGROUND = 0.97  # a rendering whose every color is above shows the white background
+
+
+@dataclass(frozen=True)
+class Normality:
+    """Per level and channel: the expected squared residual on flat faces, and its growth per squared gradient. Per
+    level: the ratio of squared residuals to those that is usual on good views, as a median over the object."""
+
+    floor: list[Float[Tensor, "_"]]
+    edge: list[Float[Tensor, "_"]]
+    noise: list[float]
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        channels = {"floor": [x.tolist() for x in self.floor], "edge": [x.tolist() for x in self.edge]}
+        write_json(path, {**channels, "noise": self.noise}, None)
+
+    @staticmethod
+    def load(path: Path) -> "Normality":
+        """Reads what `save` wrote. Raises UserError, naming the file, if that is not what it holds."""
+        content = read_json(path)
+        try:
+            floor, edge = ([torch.tensor(x, dtype=torch.float32) for x in content[k]] for k in ("floor", "edge"))
+            return Normality(floor, edge, [float(x) for x in content["noise"]])
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError(f"{path} holds no statistics of residuals ({error}); remove it to learn again") from error
+
+    def expected(self, level: int, rendered: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The expected squared residual at every place of a level. Raises ValueError if the channels do not match."""
+        if level >= len(self.floor) or len(self.floor[level]) != rendered.shape[1]:
+            raise ValueError("the normality was learned with other features than it is applied to")
+        floor, edge = (x[level].to(rendered)[:, None, None] for x in (self.floor, self.edge))
+        return floor + edge * squared_gradient(rendered)
+
+
+class NormalityStatistics:
+    """Gathers residuals of good views, batch by batch."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[Float[Tensor, "five c"]]] = []
+
+    def add(self, differences: Sequence[Tensor], rendered: Sequence[Tensor], shown: Sequence[Tensor]) -> None:
+        """Per level: query minus rendering (b, c, h, w), the rendering's features, and where it shows the object."""
+        self._parts.append([_sums(*level) for level in zip(differences, rendered, shown, strict=True)])
+
+    def finish(self) -> Normality:
+        """The two coefficients of every channel, by the means below and above the median gradient of each picture; the
+        noise is left at 1.
+
+        Raises ValueError if no view was added.
+        """
+        if not self._parts:
+            raise ValueError("normality cannot be learned from no view at all")
+        floors, edges = [], []
+        for parts in zip(*self._parts, strict=True):
+            flat_residual, flat, edge_residual, edge_gradient, edge = torch.stack(parts).sum(0)
+            mean = (flat_residual + edge_residual) / (flat + edge).clamp_min(1)
+            floor = flat_residual / flat.clamp_min(1)
+            slope = (edge_residual - floor * edge).clamp_min(0) / edge_gradient.clamp_min(1e-12)
+            least = _LEAST_SHARE * mean.mean() + _LEAST_VARIANCE
+            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(least))
+            edges.append(slope)
+        return Normality(floors, edges, [1.0] * len(floors))
+
+
+def median_ratio(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b"]:
+    """The median over the object of each picture; 1 where none is shown."""
+    return ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
+
+
+def typical_expected(rendered: Float[Tensor, "b c h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
+    """A guess at the expected squared residual when no good view is at hand, from each rendering's own features."""
+    weight = shown.float()[:, None]
+    count = weight.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = (rendered * weight).sum((2, 3), keepdim=True) / count
+    variance = ((rendered - mean).square() * weight).sum((2, 3), keepdim=True) / count
+    return (_TYPICAL_FLOOR * variance).clamp_min(_TYPICAL_LEAST) + _TYPICAL_EDGE * squared_gradient(rendered)
+
+
+def squared_gradient(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The squared gradient, the largest within one pixel: a step of an edge also matters to its neighbors."""
+    x = F.pad(features, (1, 1, 1, 1), mode="replicate")
+    across = 0.5 * (x[..., 1:-1, 2:] - x[..., 1:-1, :-2])
+    down = 0.5 * (x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
+    return F.max_pool2d(across.square() + down.square(), 3, stride=1, padding=1)
+
+
+def shown_object(renderings: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, "b h w"]:
+    """Where a rendering on white shows the object."""
+    return renderings.amin(1) < _BACKGROUND
+
+
+def shown_at(shown: Bool[Tensor, "b h w"], height: int, width: int) -> Bool[Tensor, "b a c"]:
+    """The same at the size of a feature level: wherever any of what is under it shows the object."""
+    return F.adaptive_max_pool2d(shown[:, None].float(), (height, width))[:, 0] > 0
+
+
+def _sums(difference: Tensor, rendered: Tensor, shown: Tensor) -> Float[Tensor, "five c"]:
+    """Per channel: sum of squares and count on flat places; sums of squares and gradients and count on the others."""
+    residual, gradient = difference.square(), squared_gradient(rendered)
+    masked = gradient.masked_fill(~shown[:, None], torch.nan)
+    middle = masked.flatten(2).nanmedian(2).values[..., None, None]
+    flat = shown[:, None] & (gradient <= middle)
+    steep = shown[:, None] & (gradient > middle)
+    return torch.stack(
+        [
+            (residual * flat).sum((0, 2, 3)),
+            flat.sum((0, 2, 3)).to(residual),
+            (residual * steep).sum((0, 2, 3)),
+            (gradient * steep).sum((0, 2, 3)),
+            steep.sum((0, 2, 3)).to(residual),
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Pose refinement: where was a picture taken?"""

@@ -1,0 +1,188 @@
+"""Pose refinement by robust Gauss-Newton on the picture itself: exact derivatives, coarse to fine, many poses at once.
+
+All hypotheses of all pictures go down a pyramid together; the worst are dropped after the coarse levels. Residuals are
+weighted by Huber's function, for the last iterations by Tukey's, which leaves an anomaly out altogether (earlier it
+would lose the basin). Brightness (a gain and an offset per picture) is solved along with the pose.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera, stack_cameras
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.pose.pyramid import border_color, shrink
+from gaussian_splatting.pose.search import JUDGED_PX, Found, Level, Plan, Scene, bare_cost, pictures_at, search
+from gaussian_splatting.pose.simplify import merged
+from gaussian_splatting.pose.solve import PoseState, start_state
+from gaussian_splatting.pose.types import PoseEstimate, check_refine_arguments, object_center
+
+_SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
+_LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
+_CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
+_DISTANCE_STEP = 1.1  # distances are rounded to powers of this, so that simplified models serve more than one picture
+_MODELS_KEPT = 4  # distances whose models wait for more pictures
+_SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
+
+# Two iterations at 100 px show which hypothesis is right; Tukey's weights, at the last level, do the rest.
+LEVELS = (Level(64, 6, 3), Level(100, 2, 1), Level(200, 2, 1), Level(400, 1, 1), Level(800, 1, 1))
+
+
+_Key = tuple[float, float, int, int]  # distance, focal length, width and height
+
+
+class _Models:
+    """The model for every size of picture, seen from some distance, and what searches with them."""
+
+    def __init__(self, gaussians: Gaussians, sides: list[int], distance: float, camera: Camera, plan: Plan) -> None:
+        largest = max(camera.width, camera.height)
+        self.by_side = {
+            side: merged(gaussians, _CELL_PX * distance * largest / (camera.fx * side)) if side < largest else gaussians
+            for side in sides
+        }
+        self.center = object_center(gaussians)
+        self.search: Callable[[Scene, PoseState], Found] = partial(search, plan=plan)
+        if gaussians.means.is_cuda:
+            from gaussian_splatting.pose.graph import GpuSearch
+
+            self.search = GpuSearch(self.search, gaussians.means.device)
+
+
+class _Kept:
+    """The simplified models of the last model refined with."""
+
+    def __init__(self) -> None:
+        self._of: list[tuple[Tensor, int]] = []
+        self._models: dict[_Key, _Models] = {}
+
+    def models(self, gaussians: Gaussians, key: _Key) -> _Models | None:
+        of = [(tensor, tensor._version) for tensor in gaussians.as_dict().values()]
+        if len(of) != len(self._of) or any(a is not b or i != j for (a, i), (b, j) in zip(of, self._of, strict=True)):
+            self._of, self._models = of, {}
+        return self._models.get(key)
+
+    def keep(self, key: _Key, models: _Models) -> None:
+        if len(self._models) == _MODELS_KEPT:
+            self._models.pop(next(iter(self._models)))
+        self._models[key] = models
+
+
+@dataclass(frozen=True)
+class GaussNewtonRefiner:
+    """Second-order refinement of many hypotheses (`--refiner gauss-newton`).
+
+    `brightness`: solve a gain and an offset per picture. `polish`: iterations with Tukey's weights at the end.
+    `shortest_step` (radians, and share of the object's distance) ends a pose's iterations. `most_unexplained`: share
+    of a picture's contrast to its background that may stay unexplained before it is reported as showing something
+    else. `fitted_side`: longer side in pixels of the pictures that the model was fitted to, at the queries' field of
+    view; None: as large as the queries. Simplified models are kept for the next call with the same Gaussians.
+    """
+
+    levels: tuple[Level, ...] = LEVELS
+    brightness: bool = True
+    shortest_step: float = 1e-4
+    most_unexplained: float = 0.3
+    polish: int = 12
+    fitted_side: int | None = None
+    name: str = "gauss-newton"
+    _kept: _Kept = field(init=False, repr=False, compare=False, default_factory=_Kept)
+
+    def refine(
+        self, gaussians: Gaussians, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
+    ) -> list[PoseEstimate]:
+        """See `Refiner`. The cost is the share of the picture's contrast to its background that stays unexplained.
+
+        What is found for a picture does not depend on the others. Raises ValueError on pictures that do not fit the
+        cameras.
+        """
+        check_refine_arguments(images, hypotheses)
+        center = object_center(gaussians).double().cpu()
+        groups: dict[float, list[int]] = defaultdict(list)
+        for i, cameras in enumerate(hypotheses):
+            distance = (cameras[0].center - center).norm().item()
+            groups[_DISTANCE_STEP ** round(math.log(max(distance, 1e-6), _DISTANCE_STEP))].append(i)
+        estimates: dict[int, PoseEstimate] = {}
+        for distance, members in groups.items():
+            models = self._models(gaussians, distance, hypotheses[members[0]][0])
+            together = self._together(models, max(len(hypotheses[i]) for i in members))
+            for first in range(0, len(members), together):
+                part = members[first : first + together]
+                found = self._refine(models, images[part], [hypotheses[i] for i in part])
+                estimates |= dict(zip(part, found, strict=True))
+        return [estimates[i] for i in range(len(images))]
+
+    def _models(self, gaussians: Gaussians, distance: float, camera: Camera) -> _Models:
+        """Kept, or made now."""
+        key = (distance, camera.fx, camera.width, camera.height)
+        models = self._kept.models(gaussians, key)
+        if models is None:
+            levels = self._levels_for(max(camera.width, camera.height))
+            plan = Plan(tuple(levels), self.polish, self.brightness, self.shortest_step)
+            sides = sorted({level.side for level in levels} | {JUDGED_PX})
+            models = _Models(gaussians.detached(), sides, distance, camera, plan)
+            self._kept.keep(key, models)
+        return models
+
+    def _together(self, models: _Models, hypotheses: int) -> int:
+        """How many pictures with so many hypotheses fit into memory at once."""
+        sizes = [len(models.by_side[side]) for side in sorted(models.by_side)]
+        largest = max(sizes[0] * hypotheses, sizes[-1])
+        return max(1, _SPLATS_AT_ONCE[models.center.device.type] // max(1, largest))
+
+    def _refine(
+        self, models: _Models, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
+    ) -> list[PoseEstimate]:
+        scene, state = self._start(models, images, hypotheses)
+        found = models.search(scene, state)
+        return self._report(scene, found, [cameras[0] for cameras in hypotheses])
+
+    def _start(
+        self, models: _Models, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
+    ) -> tuple[Scene, PoseState]:
+        device, dtype = models.center.device, models.center.dtype
+        # Shorter lists are filled up with their last hypothesis, so that every picture has equally many.
+        most = max(len(cameras) for cameras in hypotheses)
+        filled = [camera for cameras in hypotheses for camera in cameras + cameras[-1:] * (most - len(cameras))]
+        poses, intrinsics = stack_cameras(filled, device, torch.float64)
+        images, intrinsics = images.to(device), intrinsics[::most].to(dtype)
+        fitted_side = self.fitted_side or max(images.shape[1:3])
+        pictures = {
+            side: pictures_at(model, images, intrinsics, side, fitted_side) for side, model in models.by_side.items()
+        }
+        background, _ = border_color(shrink(images, JUDGED_PX).permute(0, 3, 1, 2).to(dtype) / 255)
+        scene = Scene(pictures, models.center, background, room=None)
+        return scene, start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
+
+    def _levels_for(self, longer_side: int) -> list[Level]:
+        """The levels that are clearly smaller than the picture, and those for the picture itself, up to the largest."""
+        full = min((level.side for level in self.levels if level.side >= longer_side), default=None)
+        return [level for level in self.levels if level.side <= 0.75 * longer_side or level.side == full]
+
+    def _report(self, scene: Scene, found: Found, cameras: list[Camera]) -> list[PoseEstimate]:
+        """Judges the poses, one per picture, and says why where one is not to be trusted."""
+        state, bare = found.state, bare_cost(scene)
+        pixels = scene.pictures[JUDGED_PX].images[0, :, :, 0].numel()
+        facts: Float[Tensor, "four q"] = torch.stack(
+            (found.cost / bare.clamp_min(1e-12), bare / pixels, state.step, state.steps)
+        ).cpu()
+        estimates = []
+        for camera, pose, fact in zip(cameras, state.cam_from_world.cpu(), facts.T.tolist(), strict=True):
+            unexplained, contrast, step, steps = fact
+            reason = self._doubt(unexplained, contrast, step)
+            estimates.append(PoseEstimate(camera.moved(pose), unexplained, int(steps), reason is None, reason))
+        return estimates
+
+    def _doubt(self, unexplained: float, contrast: float, step: float) -> str | None:
+        if contrast < _LEAST_CONTRAST:
+            return "the picture shows nothing but background"
+        if not unexplained <= self.most_unexplained:  # NaN fails too
+            return f"{unexplained:.0%} of the picture's contrast stays unexplained: another object, or a wrong pose"
+        if step > _SETTLED:
+            return f"the fit did not settle: its last step was {step:.1g}"
+        return None

@@ -1,0 +1,68 @@
+"""The pose search on a GPU: it never waits, and runs as one CUDA graph where few pictures come again and again, for a
+picture on its own is over before the host could launch its kernels."""
+
+from collections.abc import Callable
+
+import torch
+from diff_gaussian_rasterization.cuda.rasterize import ListRoom
+from torch import Tensor
+
+from gaussian_splatting.pose.search import Found, Scene
+from gaussian_splatting.pose.solve import PoseState
+
+Search = Callable[[Scene, PoseState], Found]
+_FIRST_ENTRIES = 1 << 22  # of tile lists: 84 MB
+_FEW_PICTURES = 4  # more keep a GPU busy by themselves, and their graph would take much memory
+
+
+class GpuSearch:
+    """A search on a GPU with certain models. What it finds is valid until the next call."""
+
+    def __init__(self, search: Search, device: torch.device) -> None:
+        self._search = search
+        self._room = ListRoom(device, _FIRST_ENTRIES)
+        self._sizes: list[torch.Size] = []
+        self._graph: _Graph | None = None
+
+    def __call__(self, scene: Scene, state: PoseState) -> Found:
+        """From the second time on that pictures and poses of the same sizes come, by a graph."""
+        sizes = [tensor.shape for tensor in _tensors(scene, state)]
+        if sizes == self._sizes and len(scene.background) <= _FEW_PICTURES:
+            if self._graph is None:
+                self._graph = _Graph(self._search, scene, state, self._room.capacity)
+            found = self._graph(scene, state)
+            if not self._graph.room.grow():
+                return found
+        self._sizes, self._graph = sizes, None
+        while True:
+            found = self._search(scene._replace(room=self._room), state)
+            if not self._room.grow():
+                return found
+
+
+class _Graph:
+    """A recorded search. Its models are for good those of the scene it was recorded with; all else is copied in."""
+
+    def __init__(self, search: Search, scene: Scene, state: PoseState, entries: int) -> None:
+        self.room = ListRoom(scene.center.device, entries)
+        pictures = {
+            side: level._replace(images=level.images.clone(), intrinsics=level.intrinsics.clone())
+            for side, level in scene.pictures.items()
+        }
+        self._scene = Scene(pictures, scene.center.clone(), scene.background.clone(), self.room)
+        self._state = PoseState(*(tensor.clone() for tensor in state))
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._found = search(self._scene, self._state)
+
+    def __call__(self, scene: Scene, state: PoseState) -> Found:
+        for mine, given in zip(_tensors(self._scene, self._state), _tensors(scene, state), strict=True):
+            mine.copy_(given)
+        self._graph.replay()
+        return self._found
+
+
+def _tensors(scene: Scene, state: PoseState) -> list[Tensor]:
+    """All that differs from one picture to the next."""
+    pictures = [tensor for level in scene.pictures.values() for tensor in (level.images, level.intrinsics)]
+    return [*pictures, scene.center, scene.background, *state]

@@ -1,0 +1,188 @@
+"""The search of the Gauss-Newton refiner down a pyramid: tensors in, tensors out. No value is read on the host, so a
+GPU runs it without waiting, and can run it as one graph.
+
+The small pictures of the coarse levels are drawn from a simplified model, and photograph and drawing are filtered
+alike: the splats' dilation of 0.3 px^2 is the low-pass filter, their opacities make up for it (`detail`), and the
+photograph, which averaging has filtered with a box, gets the rest. Otherwise the object swells at coarse levels and
+appears too near.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from diff_gaussian_rasterization.pose import pose_normal_equations
+from diff_gaussian_rasterization.reference.pose import NormalEquations, robust_weights
+from diff_gaussian_rasterization.reference.rasterize import COVARIANCE_DILATION
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.pose.pyramid import blur, shrink
+from gaussian_splatting.pose.solve import DAMPING, PoseState, accept, propose, residual_scale
+
+if TYPE_CHECKING:
+    from diff_gaussian_rasterization.cuda.rasterize import ListRoom
+
+JUDGED_PX = 200  # size of the pictures on which the final fit is judged
+_JUDGED_SCALE = 0.05  # of its residuals
+# Least scale of the residuals. Most pixels are flat and fit well from the start, so their median alone would take the
+# edges, which hold the pose, for outliers.
+_LEAST_SCALE = {"huber": 0.1, "tukey": 0.03}
+_SATURATED = 254.5 / 255
+_BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
+
+
+@dataclass(frozen=True)
+class Level:
+    """One step of the pyramid: at most `side` pixels, so many iterations, then the best `keep` hypotheses go on."""
+
+    side: int
+    iterations: int
+    keep: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the search does: the levels, coarse to fine, `polish` iterations with Tukey's weights at the last one, and
+    whether brightness is solved for. `shortest_step` ends a pose's iterations (radians, share of the distance)."""
+
+    levels: tuple[Level, ...]
+    polish: int
+    brightness: bool
+    shortest_step: float
+
+
+class Pictures(NamedTuple):
+    """The pictures of one level and the model to draw them with, their intrinsics, and their squared size over those
+    that the model was fitted to."""
+
+    model: Gaussians
+    images: UInt8[Tensor, "q h w 3"]
+    intrinsics: Float[Tensor, "q 4"]
+    detail: float
+
+
+class Scene(NamedTuple):
+    """What stays the same during a search: the pictures of every level by their side, the object's center, and the
+    background of each picture. `room` for the lists of a GPU's drawings."""
+
+    pictures: dict[int, Pictures]
+    center: Float[Tensor, "3"]
+    background: Float[Tensor, "q 3"]
+    room: "ListRoom | None"
+
+
+class Found(NamedTuple):
+    """One pose per picture, and the robust cost of each at JUDGED_PX."""
+
+    state: PoseState
+    cost: Float[Tensor, "q"]
+
+
+def pictures_at(
+    model: Gaussians, images: UInt8[Tensor, "q h w 3"], intrinsics: Float[Tensor, "q 4"], side: int, fitted_side: int
+) -> Pictures:
+    """The pictures made small, filtered as the rasterizer filters."""
+    small = shrink(images, side)
+    height, width = small.shape[1:3]
+    ratio_x, ratio_y = width / images.shape[2], height / images.shape[1]
+    ratio = intrinsics.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
+    detail = min(1.0, max(height, width) / fitted_side) ** 2
+    averaged = (1 - min(1.0, ratio_x * ratio_y)) * _BOX_VARIANCE
+    small = blur(small, max(0.0, (1 - detail) * COVARIANCE_DILATION - averaged))
+    return Pictures(model, small, intrinsics * ratio, detail)
+
+
+def search(scene: Scene, state: PoseState, plan: Plan) -> Found:
+    """The best pose of each picture. `state` holds equally many for each."""
+    for i, level in enumerate(plan.levels):
+        state, cost = _descend(scene, state, plan, level.side, level.iterations, "huber", follow=i == 0)
+        state = _best(state, cost, len(scene.background), 1 if i == len(plan.levels) - 1 else level.keep)
+    state, _ = _descend(scene, state, plan, plan.levels[-1].side, plan.polish, "tukey", follow=False)
+    judged = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=torch.ones_like(state.active))
+    return Found(state, _evaluate(scene, scene.pictures[JUDGED_PX], judged, "huber").cost)
+
+
+def bare_cost(scene: Scene) -> Float[Tensor, "q"]:
+    """The cost of explaining each picture by its background alone."""
+    images = scene.pictures[JUDGED_PX].images
+    difference = images.to(scene.background.dtype) / 255 - scene.background[:, None, None]
+    scale = torch.full_like(difference[:, :1, :1, 0], _JUDGED_SCALE)
+    return robust_weights("huber", scale, difference.square().mean(3).sqrt())[1].sum((1, 2))
+
+
+def _descend(
+    scene: Scene, state: PoseState, plan: Plan, side: int, iterations: int, robust: str, follow: bool
+) -> tuple[PoseState, Float[Tensor, "p"]]:
+    """Iterations at pictures of one size, and the robust cost of where they end.
+
+    `follow`: the scale of the residuals follows every step, and every step is taken: far from the goal they shrink
+    fast, and costs of different scales do not compare.
+    """
+    pictures, count = scene.pictures[side], len(scene.background)
+    state = state._replace(active=torch.ones_like(state.active), damping=torch.full_like(state.damping, DAMPING))
+    equations = _evaluate(scene, pictures, state, robust)
+    for i in range(iterations):
+        if follow or i == 0:
+            state = state._replace(scale=residual_scale(equations.histogram, count, _LEAST_SCALE[robust]))
+        trial, length = propose(state, equations, scene.center, plan.brightness)
+        found = _evaluate(scene, pictures, trial, robust)
+        state, equations = accept(
+            state, equations, trial, found, length, always=follow or i == 0, shortest_step=plan.shortest_step
+        )
+    return state, equations.cost
+
+
+def _evaluate(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -> NormalEquations:
+    """The normal equations of every pose at the pictures of a level; zeros for poses that are inactive."""
+    if state.cam_from_world.device.type != "cpu":
+        return _evaluate_all(scene, pictures, state._replace(scale=state.scale * state.active), robust)
+    chosen = state.active.nonzero()[:, 0]
+    if len(chosen) == len(state.active):
+        return _evaluate_all(scene, pictures, state, robust)
+    part = _evaluate_all(scene, pictures, state.select(chosen), robust)
+    whole = (torch.zeros((len(state.active), *tensor.shape[1:]), dtype=tensor.dtype) for tensor in part)
+    return NormalEquations(*(tensor.index_copy(0, chosen, p) for tensor, p in zip(whole, part, strict=True)))
+
+
+def _evaluate_all(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -> NormalEquations:
+    gaussians, dtype = pictures.model, pictures.model.means.dtype
+    height, width = pictures.images.shape[1:3]
+    return pose_normal_equations(
+        gaussians.means,
+        gaussians.scales,
+        gaussians.quats,
+        gaussians.opacities,
+        gaussians.sh,
+        state.cam_from_world.to(dtype),
+        pictures.intrinsics[state.picture],
+        width,
+        height,
+        _background(scene, state).to(dtype),
+        pictures.images,
+        state.picture,
+        scene.center,
+        robust,
+        state.scale.to(dtype),
+        state.gain.to(dtype),
+        state.offset.to(dtype),
+        detail=pictures.detail,
+        room=scene.room,
+    )
+
+
+def _background(scene: Scene, state: PoseState) -> Float[Tensor, "p 3"]:
+    """The background behind each pose. A saturated one was as much brighter as the object is: it is drawn so and then
+    held to white, as the camera did; otherwise the outline would shrink."""
+    measured = scene.background[state.picture].double()
+    return torch.where(measured >= _SATURATED, measured * state.gain.clamp_min(1)[:, None], measured)
+
+
+def _best(state: PoseState, cost: Float[Tensor, "p"], pictures: int, keep: int) -> PoseState:
+    """Of each picture's poses the `keep` that cost least, best first."""
+    per_picture = len(cost) // pictures
+    order = torch.where(torch.isfinite(cost), cost, torch.full_like(cost, torch.inf)).view(pictures, per_picture)
+    best = order.argsort(dim=1, stable=True)[:, :keep]
+    first = torch.arange(pictures, device=cost.device)[:, None] * per_picture
+    return state.select((best + first).flatten())

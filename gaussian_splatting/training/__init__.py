@@ -1,0 +1,1 @@
+"""Training: pictures in, Gaussians out."""

@@ -1,0 +1,75 @@
+"""Interrupted training goes on where it was: the whole state, tied to the configuration and the pictures."""
+
+import hashlib
+import json
+import logging
+import pickle
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gaussian_splatting.files import replacing, torch_bytes
+from gaussian_splatting.training.state import TrainingState
+from gaussian_splatting.views import View
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, int | float]  # one line of a training history
+
+_FORMAT = 2
+_STATE = ("params", "exp_avg", "exp_avg_sq", "adam_step", "grad2d_sum", "grad2d_count")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: the state after `iteration` steps, the seconds spent and the history so far."""
+
+    state: TrainingState
+    iteration: int
+    seconds: float
+    history: list[Record]
+
+
+def fingerprint(config: dict[str, Any], seed: int, views: Sequence[View]) -> str:
+    """A hash of all that decides the result: configuration, seed, names, cameras and (every eighth pixel of) the
+    pictures."""
+    digest = hashlib.sha256(json.dumps([_FORMAT, config, seed], sort_keys=True).encode())
+    for view in views:
+        c = view.camera
+        digest.update(repr((view.name, c.width, c.height, c.fx, c.fy, c.cx, c.cy)).encode())
+        digest.update(c.cam_from_world.numpy().tobytes())
+        digest.update(view.image[::8, ::8].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, run: str) -> None:
+    """Writes the checkpoint of the run with this fingerprint, whole or not at all."""
+    content = {
+        "run": run,
+        "iteration": checkpoint.iteration,
+        "seconds": checkpoint.seconds,
+        "history": checkpoint.history,
+        "state": {name: getattr(checkpoint.state, name) for name in _STATE},
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(torch_bytes(content))
+
+
+def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | None:
+    """The checkpoint at `path`, or None, with a warning, if it is damaged or belongs to another run."""
+    if not Path(path).exists():
+        return None
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if content["run"] != run:
+            log.warning("%s belongs to another configuration or other pictures: training starts anew", path)
+            return None
+        state = TrainingState(**content["state"])
+        return Checkpoint(state, content["iteration"], content["seconds"], content["history"])
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        log.warning("%s is damaged (%s): training starts anew", path, error)
+        return None

@@ -1,0 +1,127 @@
+"""The device memory of GPU training: a level's pictures and cameras, a step's buffers, what kernels share."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from diff_gaussian_rasterization.cuda import rasterize as cuda
+from diff_gaussian_rasterization.cuda.launch import blocks
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gaussian_splatting.camera import stack_cameras
+from gaussian_splatting.images import area_resize
+from gaussian_splatting.training.state import TrainingState
+from gaussian_splatting.views import View
+
+PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
+_STATISTICS = ("grad2d_sum", "grad2d_count")
+
+
+class Status:
+    """The few numbers that kernels share: 8 bytes each, read by the host in one copy."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.words = torch.zeros(6, dtype=torch.int64, device=device)
+        ints = self.words.view(torch.int32)
+        self.overflow, self.step, self.finished, self.live = (ints[2 * i : 2 * i + 1] for i in range(4))
+        self.total = self.words[4:5]
+        self.loss = self.words[5:].view(torch.float64)
+
+    def read(self) -> tuple[bool, int, int, float]:
+        """(whether lists overflowed, steps done, entries that the last step needed, sum of the losses)."""
+        words = self.words.cpu()
+        overflow, step, _, _, total = words[:5].tolist()
+        return bool(overflow), step, total, words[5:].view(torch.float64).item()
+
+
+class DeviceViews:
+    """The pictures and cameras of one level, on the device."""
+
+    def __init__(self, views: Sequence[View], width: int, height: int, device: torch.device) -> None:
+        shape = (len(views), height, width, 3)
+        self.images: UInt8[Tensor, "v h w 3"] = torch.empty(shape, dtype=torch.uint8, device=device)
+        with ThreadPoolExecutor() as pool:
+            resized = pool.map(lambda v: area_resize(v.image.numpy(), width, height), views)
+            for place, image in zip(self.images, resized, strict=True):
+                place.copy_(torch.from_numpy(image))
+        cameras = [view.camera.resized(width, height) for view in views]
+        self.poses, self.intrinsics = (t.contiguous() for t in stack_cameras(cameras, device))
+        self.grid = cuda.Grid(width, height)
+        self._background: tuple[float, float, float] | None = None
+        self._blank: UInt8[Tensor, "v blocks"] | None = None
+
+    def blank(self, background: tuple[float, float, float]) -> UInt8[Tensor, "v blocks"]:
+        """1 for each block of the loss kernel around which the picture shows nothing but `background`."""
+        if self._blank is None or self._background != background:
+            color = torch.tensor(background, dtype=torch.float64) * 255
+            exact = bool((color == color.round()).all())
+            level = color.round().to(torch.uint8).to(self.images.device)
+            rows = [_blank_blocks(image, level, self.grid) for image in self.images]
+            self._blank = torch.stack(rows) * exact
+            self._background = background
+        return self._blank
+
+
+def _blank_blocks(image: UInt8[Tensor, "h w 3"], level: UInt8[Tensor, "3"], grid: cuda.Grid) -> UInt8[Tensor, "blocks"]:
+    side, halo = cuda.LOSS_SIDE, cuda.LOSS_HALO
+    drawn = (image != level).any(-1).float()[None, None]
+    right = blocks(grid.width, side) * side - grid.width + halo
+    bottom = blocks(grid.height, side) * side - grid.height + halo
+    padded = torch.nn.functional.pad(drawn, (halo, right, halo, bottom))
+    return (torch.nn.functional.max_pool2d(padded, side + 2 * halo, side) == 0).flatten().to(torch.uint8)
+
+
+class Buffers:
+    """All device memory of a step but the pictures, for at most `capacity` Gaussians and `entries` tile entries."""
+
+    def __init__(
+        self, grid: cuda.Grid, slots: int, coefficients: int, capacity: int, entries: int, device: torch.device
+    ) -> None:
+        def make(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        shapes = {"means": (3,), "log_scales": (3,), "quats": (4,), "opacity_logits": (), "sh": (coefficients, 3)}
+        self.slots, self.coefficients, self.capacity = slots, coefficients, capacity
+        self.params, self.exp_avg, self.exp_avg_sq = (
+            {name: make(capacity, *shape) for name, shape in shapes.items()} for _ in range(3)
+        )
+        self.statistics = {name: make(capacity) for name in _STATISTICS}
+        self.splats, self.sums = (make(slots, capacity, cuda.SPLAT_FLOATS) for _ in range(2))
+        self.radii = make(slots, capacity, dtype=torch.int32)
+        self.counters = make(slots * grid.tiles * cuda.COUNTER_STRIDE, dtype=torch.int32)
+        self.starts, self.ends = (make(slots * grid.tiles, dtype=torch.int32) for _ in range(2))
+        self.make_lists(entries, device)
+        self.image, self.v_image = (make(slots, 3, grid.height, grid.width) for _ in range(2))
+        self.remaining = make(slots, grid.height, grid.width)
+
+    def make_lists(self, entries: int, device: torch.device) -> None:
+        """Tile lists with room for `entries`."""
+        self.entry_capacity = entries
+        self.keys, self.scratch = torch.zeros(2, entries, dtype=torch.int64, device=device)
+        self.entries = torch.zeros(entries, dtype=torch.int32, device=device)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor, for counting bytes."""
+        found = [v for v in vars(self).values() if isinstance(v, Tensor)]
+        for group in (self.params, self.exp_avg, self.exp_avg_sq, self.statistics):
+            found += group.values()
+        return found
+
+    def load(self, state: TrainingState) -> None:
+        n = len(state)
+        for name in PARAMETERS:
+            self.params[name][:n].copy_(state.params[name])
+            self.exp_avg[name][:n].copy_(state.exp_avg[name])
+            self.exp_avg_sq[name][:n].copy_(state.exp_avg_sq[name])
+        for name, value in self.statistics.items():
+            value[:n].copy_(getattr(state, name))
+
+    def store(self, state: TrainingState) -> None:
+        n = len(state)
+        for name in PARAMETERS:
+            state.params[name].copy_(self.params[name][:n])
+            state.exp_avg[name].copy_(self.exp_avg[name][:n])
+            state.exp_avg_sq[name].copy_(self.exp_avg_sq[name][:n])
+        for name, value in self.statistics.items():
+            getattr(state, name).copy_(value[:n])

@@ -1,0 +1,244 @@
+"""Where training starts: the visual hull of an object on white, or the random cube of the paper."""
+
+import logging
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from simple_knn import distCUDA2
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera, stack_cameras
+from gaussian_splatting.gaussians import SH_C0, Gaussians
+from gaussian_splatting.images import area_resize
+from gaussian_splatting.views import View
+
+log = logging.getLogger(__name__)
+
+_WHITE = 250  # darker in any channel is object; JPEG and resampling blur the last few gray levels
+_WHITE_BORDER = 0.95  # this share of the border pixels, over all views, must be white
+_HULL_WIDTH = 200  # silhouettes are carved at most this wide (pixels): enough for a start
+_HULL_VIEWS = 70  # evenly spaced views that carve and color: more make it slower, hardly tighter
+_VIEWS_PER_FAULT = 50  # so many views may hold one bad mask or pose that must not cut the object
+_START_CELLS = 16  # cells per side of the coarsest grid
+_MAX_DEPTH = 6  # times the grid is refined at most: 1024 cells per side
+_HULL_SPREAD = 0.6  # of the distance to the neighbors: a surface closes with less overlap than a cloud
+_MIN_SCALE = 1e-7  # squared distance floor of coincident points, as 3DGS
+
+
+class NoHull(ValueError):
+    """The pictures give no visual hull; the message says why."""
+
+
+def random_cube(count: int, sh_degree: int, generator: torch.Generator) -> Gaussians:
+    """The paper's start for Blender scenes: `count` gray points (harmonics near zero), uniform in [-1.3, 1.3]^3."""
+    means = torch.rand(count, 3, generator=generator) * 2.6 - 1.3
+    colors = 0.5 + SH_C0 * torch.rand(count, 3, generator=generator) / 255.0
+    return from_points(means, colors, sh_degree, opacity=0.1)
+
+
+def from_points(
+    means: Float[Tensor, "n 3"], colors: Float[Tensor, "n 3"], sh_degree: int, opacity: float, spread: float = 1.0
+) -> Gaussians:
+    """Round Gaussians, their standard deviation `spread` times the distance to their neighbors; colors in [0, 1]."""
+    n = means.shape[0]
+    log_scales = 0.5 * distCUDA2(means.contiguous()).clamp_min(_MIN_SCALE).log() + math.log(spread)
+    quats = means.new_zeros(n, 4)
+    quats[:, 0] = 1
+    sh = means.new_zeros(n, (sh_degree + 1) ** 2, 3)
+    sh[:, 0] = (colors - 0.5) / SH_C0
+    logit = math.log(opacity / (1 - opacity))
+    return Gaussians(means, log_scales[:, None].repeat(1, 3), quats, means.new_full((n,), logit), sh)
+
+
+def visual_hull(
+    views: Sequence[View],
+    count: int,
+    sh_degree: int,
+    generator: torch.Generator,
+    opacity: float,
+    device: torch.device | str = "cpu",
+) -> Gaussians:
+    """At most `count` Gaussians on the surface of the visual hull, colored by the views that see them, on `device`.
+
+    Raises NoHull if the background is not white, or the silhouettes meet nowhere.
+    """
+    silhouettes = _silhouettes(views, device)
+    cells, size = carve(silhouettes, count)
+    means = cells + (torch.rand(cells.shape, generator=generator) - 0.5).to(device) * size
+    colors, seen = _colors(means, silhouettes, size)
+    means, colors = means[seen], colors[seen]
+    chosen = torch.randperm(means.shape[0], generator=generator)[:count].sort().values.to(device)
+    return from_points(means[chosen], colors[chosen], sh_degree, opacity, _HULL_SPREAD)
+
+
+@dataclass(frozen=True)
+class Silhouettes:
+    """Small pictures of the object, and their signed distance to the outline in pixels, positive inside."""
+
+    images: UInt8[Tensor, "v h w 3"]
+    distance: Float[Tensor, "v h w"]
+    cam_from_world: Float[Tensor, "v 4 4"]
+    intrinsics: Float[Tensor, "v 4"]  # always on the CPU: its entries are read one by one
+
+    def project(
+        self, points: Float[Tensor, "n 3"], view: int
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """(column, row, depth) of the points in one view, in pixels and world units."""
+        pose, (fx, fy, cx, cy) = self.cam_from_world[view], self.intrinsics[view].tolist()
+        x, y, z = (points @ pose[:3, :3].T + pose[:3, 3]).unbind(-1)
+        safe = z.clamp_min(1e-6)
+        return fx * x / safe + cx, fy * y / safe + cy, z
+
+
+def _small_pictures(views: Sequence[View]) -> tuple[list[Camera], list[np.ndarray]]:
+    """Cameras and pictures of the views that the hull is made from."""
+    chosen = [views[i * len(views) // _HULL_VIEWS] for i in range(_HULL_VIEWS)] if len(views) > _HULL_VIEWS else views
+    first = views[0].camera
+    width = min(_HULL_WIDTH, first.width)
+    height = max(1, round(first.height * width / first.width))
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda v: area_resize(v.image.numpy(), width, height), chosen))
+    return [v.camera.resized(width, height) for v in chosen], images
+
+
+def _silhouettes(views: Sequence[View], device: torch.device | str) -> Silhouettes:
+    cameras, images = _small_pictures(views)
+    with ThreadPoolExecutor() as pool:
+        masks = list(pool.map(object_mask, images))
+        border = np.mean([np.mean(np.r_[m[0], m[-1], m[:, 0], m[:, -1]]) for m in masks])
+        if border > 1 - _WHITE_BORDER:
+            raise NoHull(f"the background is not white: {border:.0%} of the border pixels are darker than {_WHITE}")
+        if not any(m.any() for m in masks):
+            raise NoHull("every picture is white")
+        distance = list(pool.map(_signed_distance, masks))
+    poses, intrinsics = stack_cameras(cameras, torch.device("cpu"))
+    pictures, distances = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (images, distance))
+    return Silhouettes(pictures, distances, poses.to(device), intrinsics)
+
+
+def object_pixels(views: Sequence[View]) -> float:
+    """The mean number of pixels that the object covers in a view, measured on small pictures."""
+    _, images = _small_pictures(views)
+    share = float(np.mean([object_mask(image).mean() for image in images]))
+    return share * views[0].camera.width * views[0].camera.height
+
+
+def object_mask(image: np.ndarray) -> np.ndarray:
+    """(h, w) bool: everything but the white that is connected to the border, so white parts inside stay object."""
+    white = (image.min(axis=2) >= _WHITE).astype(np.uint8)
+    framed = cv2.copyMakeBorder(white, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(framed, None, (0, 0), 2)
+    return framed[1:-1, 1:-1] != 2
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Distance of pixel centers to the outline, in pixels; OpenCV measures it to the next pixel on the other side."""
+    if not mask.any():
+        return np.full(mask.shape, -float(max(mask.shape)), np.float32)
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.where(mask, inside - 0.5, 0.5 - outside)
+
+
+def carve(silhouettes: Silhouettes, count: int) -> tuple[Float[Tensor, "m 3"], float]:
+    """(centers, side) of the cells just under the hull's surface, on the first grid that has at least `count` of them.
+
+    An octree: cells that lie outside or deep inside are dropped, the others are halved.
+    """
+    center, half = _bounds(silhouettes)
+    size = 2 * half / _START_CELLS
+    axis = (torch.arange(_START_CELLS) + 0.5) * size - half
+    device = silhouettes.distance.device
+    cells = (torch.cartesian_prod(axis, axis, axis) + center).to(device)
+    corners = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25])] * 3).to(device)
+    blur = (silhouettes.cam_from_world[:, :3, 3].norm(dim=1).cpu() / silhouettes.intrinsics[:, 0]).mean().item()  # 1 px
+    for depth in range(_MAX_DEPTH + 1):
+        depth_inside = _hull_depth(cells, silhouettes)
+        crossed = depth_inside.abs() < 0.5 * math.sqrt(3) * size + blur
+        shell = (depth_inside >= 0) & (depth_inside <= max(size, blur))
+        if not bool(crossed.any()):
+            raise NoHull("the silhouettes meet nowhere: check the poses")
+        if int(shell.sum()) >= count or depth == _MAX_DEPTH:
+            break
+        cells = (cells[crossed][:, None] + corners * size).reshape(-1, 3)
+        size = size / 2
+    return cells[shell], size
+
+
+def _hull_depth(cells: Float[Tensor, "m 3"], s: Silhouettes) -> Float[Tensor, "m"]:
+    """How far inside the hull the cells' centers are, in world units, negative outside: the smallest distance to an
+    outline, without the few smallest that bad masks may have spoiled. Views that do not show a cell say nothing."""
+    faults = s.distance.shape[0] // _VIEWS_PER_FAULT
+    smallest = torch.full((faults + 1, cells.shape[0]), math.inf, device=cells.device)
+    height, width = s.distance.shape[1:]
+    for view in range(s.distance.shape[0]):
+        column, row, depth = s.project(cells, view)
+        seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
+        index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+        distance = s.distance[view].reshape(-1)[index] * depth / s.intrinsics[view, 0].item()
+        distance = torch.where(seen, distance, math.inf)
+        for rank in smallest:
+            smaller = torch.minimum(rank, distance)
+            distance = torch.maximum(rank, distance)
+            rank.copy_(smaller)
+    return smallest[-1]
+
+
+def _bounds(s: Silhouettes) -> tuple[Float[Tensor, "3"], float]:
+    """(center, half side) of a cube around the object: where the rays through the silhouettes' middles meet."""
+    normal, target, radius = torch.zeros(3, 3), torch.zeros(3), 0.0
+    distance, poses = s.distance.cpu(), s.cam_from_world.cpu()
+    rays = []
+    for view in range(s.distance.shape[0]):
+        rows, columns = torch.nonzero(distance[view] > 0, as_tuple=True)
+        if rows.numel() == 0:
+            continue
+        low, high = (torch.stack((v.min(), v.max())).float() for v in (columns, rows))
+        fx, fy, cx, cy = s.intrinsics[view].tolist()
+        rotation, shift = poses[view, :3, :3], poses[view, :3, 3]
+        middle = torch.tensor([(low.mean().item() - cx) / fx, (high.mean().item() - cy) / fy, 1.0])
+        direction = torch.nn.functional.normalize(rotation.T @ middle, dim=0)
+        origin = -rotation.T @ shift
+        projector = torch.eye(3) - torch.outer(direction, direction)
+        normal, target = normal + projector, target + projector @ origin
+        half_px = 0.5 * max((low[1] - low[0]).item() / fx, (high[1] - high[0]).item() / fy)
+        rays.append((origin, half_px))
+    center = torch.linalg.lstsq(normal, target[:, None]).solution[:, 0]
+    radius = max(slope * (center - origin).norm().item() for origin, slope in rays)
+    return center, 1.5 * radius  # perspective and corners: the silhouette's half width is not yet the cube's
+
+
+def _colors(
+    points: Float[Tensor, "n 3"], s: Silhouettes, size: float
+) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
+    """The median color over the views that see each point in front of the others, and whether any does."""
+    height, width = s.distance.shape[1:]
+    samples = []
+    for view in range(s.images.shape[0]):
+        column, row, depth = s.project(points, view)
+        seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
+        column, row = column.clamp(0, width - 1).long(), row.clamp(0, height - 1).long()
+        color = s.images[view, row, column].float() / 255
+        seen &= s.distance[view, row, column] > 0
+        seen &= depth < _nearest_depth(column, row, depth, seen, points.shape[0], width) + 2 * size
+        samples.append(torch.where(seen[:, None], color, torch.nan))
+    median = torch.stack(samples).nanmedian(0).values
+    return median, ~median[:, 0].isnan()
+
+
+def _nearest_depth(
+    column: Tensor, row: Tensor, depth: Float[Tensor, "n"], seen: Bool[Tensor, "n"], count: int, width: int
+) -> Float[Tensor, "n"]:
+    """The smallest depth among the seen points of the same block of pixels; blocks are wide enough to leave no gaps."""
+    height = int(row.max()) + 1
+    block = max(1, math.ceil(math.sqrt(8 * width * height / max(count, 1))))
+    index = (row // block) * (width // block + 1) + column // block
+    nearest = torch.full((int(index.max()) + 1,), math.inf, device=depth.device)
+    nearest.scatter_reduce_(0, index[seen], depth[seen], "amin")
+    return nearest[index]

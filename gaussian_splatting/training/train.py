@@ -1,0 +1,228 @@
+"""Training: pictures in, Gaussians out. What happens when is in schedule.py, one step of it in an engine."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.quality import mean_psnr
+from gaussian_splatting.training.checkpoint import Checkpoint, Record, fingerprint, load_checkpoint, save_checkpoint
+from gaussian_splatting.training.density import (
+    clone_and_split,
+    grow_sh,
+    mean_gradient,
+    prune,
+    reset_opacities,
+    split_long_axis,
+)
+from gaussian_splatting.training.engine import make_engine
+from gaussian_splatting.training.initialize import NoHull, object_pixels, random_cube, visual_hull
+from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, camera_extent, learning_rates, view_order
+from gaussian_splatting.training.state import Engine, TrainingState
+from gaussian_splatting.views import View, check_sizes
+
+__all__ = ["TrainConfig", "TrainResult", "train_gaussians"]
+
+log = logging.getLogger(__name__)
+
+_TICK = 100  # iterations between two lines of progress
+_SAVE_SECONDS = 10.0  # between two checkpoints
+_PSNR_VIEWS = 20  # training views that the final PSNR is the mean of
+_RESET_OPACITY = 0.01  # 3DGS
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The model on the training device, its PSNR on training views (dB), the seconds that training took (without
+    evaluation), and one record per tick: iteration, seconds, loss, gaussians, and psnr if there are evaluate_views."""
+
+    gaussians: Gaussians
+    psnr: float
+    seconds: float
+    history: list[Record]
+
+
+def train_gaussians(
+    views: Sequence[View],
+    config: TrainConfig,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    evaluate_views: Sequence[View] | None = None,
+) -> TrainResult:
+    """Fits Gaussians to the views. On the CPU the same arguments give the same bits, interrupted and resumed or not.
+
+    With `checkpoint`, progress is kept in that file and an interrupted run goes on from it; it is left in place.
+    Raises ValueError if there are no views, or their sizes differ.
+    """
+    if not views:
+        raise ValueError("training needs at least one view")
+    check_sizes(views)
+    run = _Run.start(list(views), config, torch.device(device), seed, checkpoint)
+    run.go_on(evaluate_views)
+    sample = views[:: max(1, len(views) // _PSNR_VIEWS)]
+    model = run.state.gaussians()
+    return TrainResult(model, mean_psnr(model, sample, config.loss.background), run.seconds, run.history)
+
+
+@dataclass
+class _Run:
+    """A training run under way."""
+
+    views: list[View]
+    config: TrainConfig
+    seed: int
+    engine: Engine
+    state: TrainingState
+    extent: float
+    budget: int
+    checkpoint: Path | None
+    fingerprint: str
+    iteration: int = 0
+    seconds: float = 0.0
+    history: list[Record] = field(default_factory=list)
+    level: tuple[int, int] = (0, 0)
+
+    @staticmethod
+    def start(
+        views: list[View], config: TrainConfig, device: torch.device, seed: int, checkpoint: Path | None
+    ) -> "_Run":
+        began = time.perf_counter()
+        mark = fingerprint(config.as_dict(), seed, views) if checkpoint else ""
+        saved = load_checkpoint(checkpoint, mark, device) if checkpoint else None
+        budget = round(config.budget * object_pixels(views) ** BUDGET_POWER) if config.budget else 0
+        state = saved.state if saved else _first_state(views, config, device, seed, budget)
+        run = _Run(views, config, seed, make_engine(device), state, camera_extent(views), budget, checkpoint, mark)
+        if saved:
+            log.info("training goes on after %d iterations", saved.iteration)
+            run.iteration, run.seconds, run.history = saved.iteration, saved.seconds, saved.history
+        run.seconds += time.perf_counter() - began
+        return run
+
+    def go_on(self, evaluate_views: Sequence[View] | None) -> None:
+        """Runs from the present iteration to the last."""
+        order = view_order(len(self.views), self.config, _generator(self.seed, 0))
+        rates = learning_rates(self.config, self.views)
+        loss_sum, loss_steps, saved = 0.0, 0, time.perf_counter()
+        with tqdm(total=self.config.iterations, initial=self.iteration, desc="train", disable=None) as bar:
+            for stop in self.config.stops(_TICK):
+                if stop <= self.iteration:
+                    continue
+                began, steps = time.perf_counter(), slice(self.iteration, stop)
+                self._set_level()
+                loss = self.engine.run(
+                    self.state, order[steps], {k: v[steps] for k, v in rates.items()}, self.config.loss
+                )
+                loss_sum, loss_steps = loss_sum + loss * (stop - self.iteration), loss_steps + stop - self.iteration
+                bar.update(stop - self.iteration)
+                self.iteration = stop
+                self._change_density()
+                self.seconds += time.perf_counter() - began
+                if stop % _TICK == 0 or stop == self.config.iterations:
+                    self._record(loss_sum / loss_steps, evaluate_views, bar)
+                    loss_sum, loss_steps = 0.0, 0
+                    if self.checkpoint and time.perf_counter() - saved > _SAVE_SECONDS:
+                        self._save(self.checkpoint)
+                        saved = time.perf_counter()
+        if self.checkpoint:
+            self._save(self.checkpoint)
+
+    def _set_level(self) -> None:
+        first = self.views[0].camera
+        divisor = self.config.divisor_at(self.iteration, first.width)
+        level = round(first.width / divisor), round(first.height / divisor)
+        if level != self.level:
+            self.engine.set_views(self.views, *level)
+            self.level = level
+
+    def _change_density(self) -> None:
+        """What follows step number `iteration`."""
+        config, state, i = self.config, self.state, self.iteration
+        if config.densifies_at(i):
+            if self.budget:
+                _grow_to_budget(state, config, self._target())
+            else:
+                _grow_by_threshold(state, config, self.extent, i, _generator(self.seed, i))
+        if config.resets_opacity_at(i):
+            reset_opacities(state, _RESET_OPACITY)
+        if config.sh_degree_at(i) > state.gaussians().sh_degree:
+            grow_sh(state, config.sh_degree_at(i))
+
+    def _target(self) -> int:
+        """How many Gaussians the budget allows by now."""
+        config = self.config
+        last = config.densify_until - config.densify_every
+        share = min(1.0, (self.iteration - config.densify_from) / max(1, last - config.densify_from))
+        return round(self.budget * (config.start_share + (1 - config.start_share) * share))
+
+    def _record(self, loss: float, evaluate_views: Sequence[View] | None, bar: tqdm) -> None:
+        record: Record = {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "loss": loss,
+            "gaussians": len(self.state),
+        }
+        model, background = self.state.gaussians(), self.config.loss.background
+        if evaluate_views:
+            record["psnr"] = mean_psnr(model, evaluate_views, background)
+        self.history.append(record)
+        if not bar.disable:
+            shown = record.get("psnr") or mean_psnr(model, self.views[:1], background)
+            bar.set_postfix(loss=f"{loss:.4f}", psnr=f"{shown:.1f}", gaussians=len(self.state))
+
+    def _save(self, path: Path) -> None:
+        save_checkpoint(path, Checkpoint(self.state, self.iteration, self.seconds, self.history), self.fingerprint)
+
+
+def _first_state(views: list[View], config: TrainConfig, device: torch.device, seed: int, budget: int) -> TrainingState:
+    generator = _generator(seed, -1)
+    sh_degree = config.sh_degree_at(0)
+    count = round(budget * config.start_share) if budget else config.start_count
+    start = None
+    if config.hull:
+        try:
+            start = visual_hull(views, count, sh_degree, generator, config.start_opacity, device)
+        except NoHull as reason:
+            log.warning("no visual hull to start from (%s): starting from a random cloud", reason)
+    if start is None:
+        start = random_cube(count, sh_degree, generator)
+    return TrainingState.start(start.to(device))
+
+
+def _grow_by_threshold(
+    state: TrainingState, config: TrainConfig, extent: float, iteration: int, generator: torch.Generator
+) -> None:
+    """Density control of 3DGS."""
+    grow = mean_gradient(state) >= config.grad_threshold
+    clone_and_split(state, grow, config.split_share * extent, generator)
+    model = state.gaussians()
+    remove = model.opacities < config.prune_opacity
+    if config.opacity_reset_every and iteration > config.opacity_reset_every:
+        remove |= model.scales.amax(-1) > config.prune_share * extent
+    prune(state, remove)
+
+
+def _grow_to_budget(state: TrainingState, config: TrainConfig, target: int) -> None:
+    """Takes the transparent ones away, then splits the most promising until `target` is met: those that want to move a
+    lot on the screen and are large."""
+    model = state.gaussians()
+    score = mean_gradient(state) * model.scales.amax(-1)
+    score[model.opacities < config.prune_opacity] = -1.0
+    alive = int((score >= 0).sum())
+    count = max(0, min(target - alive, alive))
+    grow = torch.zeros_like(score, dtype=torch.bool)
+    grow[score.topk(count).indices] = True
+    remove = score < 0
+    split_long_axis(state, grow)
+    prune(state, torch.cat((remove[~grow], remove.new_zeros(2 * count))))
+
+
+def _generator(seed: int, iteration: int) -> torch.Generator:
+    """Random numbers that depend on the seed and the iteration alone, so that a resumed run draws the same."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + iteration + 1) % (1 << 62))

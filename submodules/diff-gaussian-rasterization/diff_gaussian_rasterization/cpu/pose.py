@@ -1,0 +1,49 @@
+"""The normal equations of poses on the CPU; `pose` checks the arguments and calls this."""
+
+import torch
+from torch import Tensor
+
+from diff_gaussian_rasterization.cpu.loader import call
+from diff_gaussian_rasterization.cpu.rasterize import project_and_bin
+from diff_gaussian_rasterization.reference.pose import (
+    POSE_PARAMETERS,
+    RESIDUAL_BINS,
+    ROBUST,
+    Cloud,
+    Fits,
+    NormalEquations,
+)
+from diff_gaussian_rasterization.types import Scene
+
+
+def normal_equations(cloud: Cloud, fits: Fits) -> NormalEquations:
+    """As `pose_normal_equations`, from checked arguments."""
+    cloud = Cloud(*(tensor.contiguous() for tensor in cloud))
+    fits = fits._replace(**{k: v.contiguous() for k, v in fits._asdict().items() if isinstance(v, Tensor)})
+    scene = Scene(
+        *cloud, fits.cam_from_world, fits.intrinsics, fits.width, fits.height, fits.background, screen_offsets=None
+    )
+    _, splats, lists = project_and_bin(scene)
+    views, like = len(fits.cam_from_world), cloud.means
+    upper = like.new_empty((views, POSE_PARAMETERS * (POSE_PARAMETERS + 1) // 2))
+    gradient, cost = like.new_empty((views, POSE_PARAMETERS)), like.new_empty(views)
+    histogram = torch.empty((views, RESIDUAL_BINS), dtype=torch.int32)
+    call(
+        "gs_pose",
+        like.dtype,
+        *(len(like), *cloud, scene.sh_count, views, fits.cam_from_world, fits.intrinsics, fits.width, fits.height),
+        *(splats.splats, splats.slot_begin, lists.tile_begin, lists.entries, ROBUST.index(fits.robust)),
+        *(fits.scale, fits.gain, fits.offset, fits.background, fits.center),
+        *(float(fits.alpha_weight), float(fits.detail)),
+        *(fits.target_index, fits.targets, fits.target_alphas, upper, gradient, cost, histogram),
+    )
+    return NormalEquations(symmetric(upper), gradient, cost, histogram)
+
+
+def symmetric(upper: Tensor) -> Tensor:
+    """(B, 8, 8) from the upper triangles (B, 36), row by row."""
+    row, column = torch.triu_indices(POSE_PARAMETERS, POSE_PARAMETERS, device=upper.device)
+    matrix = upper.new_empty((len(upper), POSE_PARAMETERS, POSE_PARAMETERS))
+    matrix[:, row, column] = upper
+    matrix[:, column, row] = upper
+    return matrix

@@ -1,0 +1,231 @@
+"""What the kernels compute, in plain torch: their specification, and the fallback where no compiler was at hand.
+
+Differentiable by autograd, in any floating type, on any device. It calls no kernel. Shapes: N Gaussians, B views.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# The same numbers, with their reasons, stand in csrc/common/constants.h; a test keeps the two equal.
+NEAR_PLANE = 0.2
+COVARIANCE_DILATION = 0.3
+FIELD_MARGIN = 1.3
+ALPHA_MAX = 0.99
+ALPHA_MIN = 1.0 / 255.0
+TRANSMITTANCE_MIN = 1e-4
+QUAT_LENGTH_MIN = 1e-12
+SH_OFFSET = 0.5
+SSIM_RADIUS = 5
+SSIM_SIGMA = 1.5
+SSIM_C1 = 0.0001
+SSIM_C2 = 0.0009
+
+_BLOCK = 16  # pixels per side that are blended at once; splats that miss a block are left out of it
+
+
+class Rasterized(NamedTuple):
+    """What `rasterize` returns; shapes in its docstring."""
+
+    image: Tensor
+    alpha: Tensor
+    depth: Tensor
+    radii: Tensor
+
+
+class Splats(NamedTuple):
+    """The M Gaussians that one view draws, nearest first: indices (M,) into the cloud, and what blending needs."""
+
+    indices: Tensor
+    mean: Tensor  # (M, 2) px
+    conic: Tensor  # (M, 3): a, b, c of power = -(a dx^2 + c dy^2) / 2 - b dx dy
+    extent: Tensor  # (M, 2) px, half sizes of the box outside of which alpha < ALPHA_MIN
+    opacity: Tensor  # (M,)
+    value: Tensor  # (M, 4): color and camera z, the quantities that are blended
+    radius: Tensor  # (M,) px
+
+
+def rasterize_reference(
+    means: Tensor,
+    scales: Tensor,
+    quats: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    cam_from_world: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
+    background: Tensor,
+    screen_offsets: Tensor | None = None,
+    block: int = _BLOCK,
+) -> Rasterized:
+    """As `diff_gaussian_rasterization.rasterize`. `block` is the side of the pixel blocks that are blended at once: it
+    changes memory and time, never the result."""
+    views, count = cam_from_world.shape[0], means.shape[0]
+    pictures, radii = [], means.new_zeros((views, count), dtype=torch.int32)
+    for view in range(views):
+        offsets = means.new_zeros((count, 2)) if screen_offsets is None else screen_offsets[view]
+        splats = project(
+            means, scales, quats, opacities, colors, cam_from_world[view], intrinsics[view], width, height, offsets
+        )
+        pictures.append(blend(splats, width, height, background, block))
+        radii[view, splats.indices] = splats.radius.detach().to(torch.int32)
+    picture = torch.stack(pictures) if pictures else means.new_zeros((0, 5, height, width))
+    return Rasterized(picture[:, :3], picture[:, 3], picture[:, 4], radii)
+
+
+def rotations_of(quats: Tensor) -> Tensor:
+    """Rotation matrices (N, 3, 3) of wxyz quaternions (N, 4) of any length."""
+    w, x, y, z = (quats / quats.norm(dim=-1, keepdim=True).clamp(min=QUAT_LENGTH_MIN)).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def sh_basis(count: int, directions: Tensor) -> Tensor:
+    """The first `count` (1, 4, 9, 16) real spherical harmonics at unit directions (M, 3): (M, count), as in 3DGS."""
+    x, y, z = directions.unbind(-1)
+    pi = math.pi
+    basis = [torch.full_like(x, math.sqrt(1 / (4 * pi)))]
+    if count > 1:
+        c = math.sqrt(3 / (4 * pi))
+        basis += [-c * y, c * z, -c * x]
+    if count > 4:
+        c, c0 = math.sqrt(15 / (4 * pi)), math.sqrt(5 / (16 * pi))
+        basis += [c * x * y, -c * y * z, c0 * (3 * z * z - 1), -c * x * z, c / 2 * (x * x - y * y)]
+    if count > 9:
+        c, c1 = math.sqrt(35 / (32 * pi)), math.sqrt(21 / (32 * pi))
+        c0, c2 = math.sqrt(7 / (16 * pi)), math.sqrt(105 / (16 * pi))
+        basis += [-c * y * (3 * x * x - y * y), 2 * c2 * x * y * z, -c1 * y * (5 * z * z - 1)]
+        basis += [c0 * z * (5 * z * z - 3), -c1 * x * (5 * z * z - 1), c2 * z * (x * x - y * y)]
+        basis += [-c * x * (x * x - 3 * y * y)]
+    return torch.stack(basis, dim=-1)
+
+
+def colors_seen(colors: Tensor, means: Tensor, cam_from_world: Tensor) -> Tensor:
+    """(N, 3) from precomputed colors (N, 3) or spherical harmonics (N, K, 3) seen from the camera's center -R^T t."""
+    if colors.ndim == 2:
+        return colors
+    view = means + cam_from_world[:3, :3].T @ cam_from_world[:3, 3]
+    basis = sh_basis(colors.shape[1], view / view.norm(dim=-1, keepdim=True))
+    return torch.relu(SH_OFFSET + (basis[..., None] * colors).sum(1))
+
+
+def project(
+    means: Tensor,
+    scales: Tensor,
+    quats: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    cam_from_world: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
+    offsets: Tensor,
+) -> Splats:
+    """The splats of one view, sorted by camera z, ties by index. Source: EWA splatting with the conventions of 3DGS."""
+    rotation, translation = cam_from_world[:3, :3], cam_from_world[:3, 3]
+    centers = means @ rotation.T + translation
+    index = torch.nonzero((centers[:, 2] > NEAR_PLANE) & (opacities >= ALPHA_MIN))[:, 0]
+    index = index[torch.sort(centers[index, 2].detach(), stable=True).indices]
+    x, y, z = centers[index].unbind(-1)
+    fx, fy, cx, cy = intrinsics.unbind(-1)
+    mean = torch.stack((fx * x / z + cx, fy * y / z + cy), dim=-1) + offsets[index]
+
+    limit_x, limit_y = FIELD_MARGIN * 0.5 * width / fx, FIELD_MARGIN * 0.5 * height / fy
+    u, v = torch.clamp(x / z, -limit_x, limit_x), torch.clamp(y / z, -limit_y, limit_y)
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack((fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z), dim=-1).unflatten(-1, (2, 3))
+    factor = jacobian @ rotation @ rotations_of(quats[index]) * scales[index][:, None, :]
+    covariance = factor @ factor.mT + COVARIANCE_DILATION * torch.eye(2, dtype=means.dtype, device=means.device)
+    xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+    conic = torch.stack((yy, -xy, xx), dim=-1) / (xx * yy - xy * xy)[:, None]
+
+    level = 2 * torch.log(opacities[index].detach() / ALPHA_MIN)
+    extent = torch.sqrt(torch.stack((xx, yy), dim=-1).detach() * level[:, None])
+    largest = 0.5 * (xx + yy) + torch.sqrt((0.5 * (xx - yy)) ** 2 + xy**2).detach()
+    radius = torch.ceil(torch.sqrt(largest.detach() * level))
+    value = torch.cat((colors_seen(colors, means, cam_from_world)[index], z[:, None]), dim=-1)
+    size = torch.tensor((width, height), dtype=means.dtype, device=means.device)
+    inside = ((mean + extent > 0) & (mean - extent < size)).all(-1) & torch.isfinite(radius)
+    splats = Splats(index, mean, conic, extent, opacities[index], value, radius)
+    return Splats(*(field[inside] for field in splats))
+
+
+def blend(splats: Splats, width: int, height: int, background: Tensor, block: int) -> Tensor:
+    """Front-to-back blending of one view: (5, H, W) = color over the background, alpha, depth."""
+    rows = []
+    for top in range(0, height, block):
+        bottom = min(top + block, height)
+        row = [
+            _blend_block(splats, left, top, min(left + block, width), bottom, background)
+            for left in range(0, width, block)
+        ]
+        rows.append(torch.cat(row, dim=2))
+    return torch.cat(rows, dim=1)
+
+
+def _blend_block(splats: Splats, left: int, top: int, right: int, bottom: int, background: Tensor) -> Tensor:
+    low, high = splats.mean.new_tensor((left, top)), splats.mean.new_tensor((right, bottom))
+    touched = ((splats.mean + splats.extent >= low) & (splats.mean - splats.extent <= high)).all(-1)
+    x = torch.arange(left, right, dtype=low.dtype, device=low.device) + 0.5
+    y = torch.arange(top, bottom, dtype=low.dtype, device=low.device) + 0.5
+    ys, xs = torch.meshgrid(y, x, indexing="ij")
+    dx = xs - splats.mean[touched, 0, None, None]
+    dy = ys - splats.mean[touched, 1, None, None]
+    a, b, c = (entry[:, None, None] for entry in splats.conic[touched].unbind(-1))
+    power = -0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy
+    alpha = torch.clamp(splats.opacity[touched, None, None] * torch.exp(power), max=ALPHA_MAX)
+    alpha = torch.where(alpha < ALPHA_MIN, torch.zeros_like(alpha), alpha)
+    after = torch.cumprod(1 - alpha, dim=0)
+    # `after` only falls, so the splat that brings it under the limit and all behind it are left out.
+    alpha = torch.where(after < TRANSMITTANCE_MIN, torch.zeros_like(alpha), alpha)
+    after = torch.cumprod(1 - alpha, dim=0)
+    before = torch.cat((torch.ones_like(xs)[None], after))
+    end = before[-1]
+    blended = torch.einsum("mhw,mc->chw", alpha * before[:-1], splats.value[touched])
+    return torch.cat((blended[:3] + end * background[:, None, None], 1 - end[None], blended[3:]))
+
+
+def ssim_window(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The normalized 1-D Gaussian window (2 * SSIM_RADIUS + 1,); SSIM's window is its outer product with itself."""
+    x = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-(x**2) / (2 * SSIM_SIGMA**2))
+    return (weights / weights.sum()).to(device, dtype)
+
+
+def ssim_map(image: Tensor, target: Tensor) -> Tensor:
+    """SSIM of every pixel and channel (B, 3, H, W) of two pictures in [0, 1], zeros beyond the border as in 3DGS."""
+    channels = image.shape[1]
+    window = ssim_window(image.dtype, image.device)
+    across = window.expand(channels, 1, 1, -1)
+
+    def local_mean(x: Tensor) -> Tensor:
+        x = torch.nn.functional.conv2d(x, across, padding=(0, SSIM_RADIUS), groups=channels)
+        return torch.nn.functional.conv2d(x, across.mT, padding=(SSIM_RADIUS, 0), groups=channels)
+
+    mean_x, mean_y = local_mean(image), local_mean(target)
+    var_x = local_mean(image * image) - mean_x * mean_x
+    var_y = local_mean(target * target) - mean_y * mean_y
+    covariance = local_mean(image * target) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x * mean_x + mean_y * mean_y + SSIM_C1)
+    return luminance * (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
+
+
+def target_as_image(target: Tensor, dtype: torch.dtype) -> Tensor:
+    """A target as (B, 3, H, W): uint8 (B, H, W, 3) is divided by 255, floating (B, 3, H, W) is taken as it is."""
+    if target.dtype == torch.uint8:
+        return target.permute(0, 3, 1, 2).to(dtype) / 255
+    return target.to(dtype)
+
+
+def photometric_loss_reference(image: Tensor, target: Tensor, ssim_weight: float = 0.2) -> Tensor:
+    """As `diff_gaussian_rasterization.photometric_loss`."""
+    expected = target_as_image(target, image.dtype)
+    distance = (image - expected).abs().mean()
+    return (1 - ssim_weight) * distance + ssim_weight * (1 - ssim_map(image, expected).mean())
