@@ -97,3 +97,35 @@ def assert_gradients_close(got: dict[str, Tensor], expected: dict[str, Tensor], 
 
 def draw(scene: Scene) -> Rasterized:
     return rasterize(*scene)
+
+
+def threshold_scene(dtype: torch.dtype = torch.float32) -> Scene:
+    """Gaussians whose opacity is ALPHA_MIN to a few units in the last place: at or below it none is drawn or listed."""
+    scene = random_scene(90, 24, 20, views=1, sh=0, dtype=dtype, seed=5)
+    at = torch.tensor(1 / 255, dtype=dtype)
+    opacities = at * (1 + torch.arange(-4, 5).to(dtype) * torch.finfo(dtype).eps)
+    return scene._replace(opacities=opacities.repeat(10), means=scene.means * 0.2)
+
+
+LEFT, TOP = 41, 30  # where `crop` begins in the picture of `wide_scene`
+
+
+def wide_scene(dtype: torch.dtype = torch.float64) -> Scene:
+    """Large flat Gaussians whose centers lie within the corner of the picture that `crop` cuts out."""
+    scene = random_scene(40, 64, 48, views=1, sh=0, seed=2)
+    g = torch.Generator().manual_seed(9)
+    pixels = torch.rand(40, 2, generator=g, dtype=torch.float64) * torch.tensor((64.0 - LEFT, 48.0 - TOP))
+    depth = 2 + 2 * torch.rand(40, generator=g, dtype=torch.float64)
+    intrinsics = torch.tensor([[40.0, 42.0, 32.0, 24.0]], dtype=torch.float64)
+    ahead = (pixels + torch.tensor((LEFT, TOP)) - intrinsics[0, 2:]) / intrinsics[0, :2] * depth[:, None]
+    means = torch.cat((ahead, depth[:, None]), dim=1)
+    poses = torch.eye(4, dtype=torch.float64)[None]
+    return cast(
+        scene._replace(means=means, cam_from_world=poses, intrinsics=intrinsics, opacities=0.8 * scene.opacities), dtype
+    )
+
+
+def crop(scene: Scene) -> Scene:
+    """The same camera, its picture cut down to the corner beyond (LEFT, TOP): the principal point lies outside."""
+    shift = scene.intrinsics.new_tensor((0, 0, LEFT, TOP))
+    return scene._replace(width=scene.width - LEFT, height=scene.height - TOP, intrinsics=scene.intrinsics - shift)

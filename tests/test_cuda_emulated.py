@@ -18,6 +18,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training import engine_cuda
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
+from tests.splat_scenes import crop, threshold_scene, wide_scene
 from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
@@ -81,6 +82,26 @@ def test_a_list_longer_than_shared_memory_is_sorted_where_it_lies() -> None:
     got = cuda.forward(*scene, 16, 16, background, None)
     assert got.lists.numel() > 4096
     expected = rasterize_reference(*scene, 16, 16, background)
+    torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
+
+
+def test_every_listed_entry_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the threshold of opacity a splat must not be counted and then left out: its entry would be what lay there."""
+    scene = threshold_scene()
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        radii, _, lists = cuda.project_and_bin(scene)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert 0 < len(lists.entries) and (lists.entries >> 8).max() < scene.means.shape[0]
+    assert radii[0, lists.entries.long() >> 8].all() and not radii[:, scene.opacities <= scene.opacities[4]].any()
+
+
+def test_a_picture_beside_the_axis_matches_the_reference() -> None:
+    scene = crop(wide_scene(torch.float32))
+    expected = rasterize_reference(*scene)
+    got = cuda.forward(*scene)
     torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
 
 

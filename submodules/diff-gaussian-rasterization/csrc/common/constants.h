@@ -8,8 +8,9 @@ namespace gs {
 constexpr double NEAR_PLANE = 0.2;
 // Added to both variances of a projected Gaussian (px^2): no splat gets thinner than about a pixel, as in 3DGS.
 constexpr double COVARIANCE_DILATION = 0.3;
-// The linearization of the perspective is clamped at this multiple of the half field of view, as in 3DGS.
-constexpr double FIELD_MARGIN = 1.3;
+// The linearization of the perspective is clamped this far beyond the picture's border (share of half the picture's
+// size): for a centered camera where 3DGS clamps it, 1.3 times the half field of view.
+constexpr double FIELD_MARGIN = 0.3;
 // A splat covers at most this much of a pixel, so that 1 - alpha can be divided by.
 constexpr double ALPHA_MAX = 0.99;
 // A splat that covers less than this is skipped: it is below one step of an 8-bit picture.

@@ -1,7 +1,7 @@
 // From a 3D Gaussian to a splat in the picture and back (EWA splatting, Zwicker et al. 2001; the conventions of 3DGS,
 // Kerbl et al. 2023). With p = R m + t the center in the camera, W = R * rotation(q), U = J * W * diag(scale):
 //   mean2d = (fx x/z + cx, fy y/z + cy),  covariance2d = U U^T + COVARIANCE_DILATION,  conic = covariance2d^-1,
-// where J is the Jacobian of the projection at p, its x/z and y/z clamped to the field of view with a margin.
+// where J is the Jacobian of the projection at p, its x/z and y/z clamped to the picture with a margin.
 #pragma once
 
 #include "constants.h"
@@ -14,7 +14,7 @@ struct Camera {
     Mat3<T> rotation;     // of cam_from_world, OpenCV axes: x right, y down, z forward
     Vec3<T> translation;  // of cam_from_world
     T fx, fy, cx, cy;     // px; a pixel's center is at its index + 0.5
-    T limit_x, limit_y;   // where x/z and y/z are clamped in J
+    Vec2<T> low, high;    // where x/z and y/z are clamped in J: around the picture, which need not be centered
     int width, height;
 };
 
@@ -61,8 +61,9 @@ GS_FN Camera<T> make_camera(const T* cam_from_world, const T* intrinsics, int wi
     camera.fy = intrinsics[1];
     camera.cx = intrinsics[2];
     camera.cy = intrinsics[3];
-    camera.limit_x = T(FIELD_MARGIN * 0.5) * T(width) / camera.fx;
-    camera.limit_y = T(FIELD_MARGIN * 0.5) * T(height) / camera.fy;
+    const T margin_x = T(FIELD_MARGIN * 0.5) * T(width), margin_y = T(FIELD_MARGIN * 0.5) * T(height);
+    camera.low = {-(camera.cx + margin_x) / camera.fx, -(camera.cy + margin_y) / camera.fy};
+    camera.high = {(T(width) - camera.cx + margin_x) / camera.fx, (T(height) - camera.cy + margin_y) / camera.fy};
     camera.width = width;
     camera.height = height;
     return camera;
@@ -80,9 +81,9 @@ struct ProjectionFrame {
 };
 
 template <typename T>
-GS_FN T clamped(T value, T limit, bool* inside) {
-    *inside = value >= -limit && value <= limit;
-    return min_of(max_of(value, -limit), limit);
+GS_FN T clamped(T value, T low, T high, bool* inside) {
+    *inside = value >= low && value <= high;
+    return min_of(max_of(value, low), high);
 }
 
 template <typename T>
@@ -91,8 +92,8 @@ GS_FN ProjectionFrame<T> projection_frame(const Camera<T>& camera, Vec3<T> cente
     ProjectionFrame<T> f;
     f.center = center;
     f.inverse_z = T(1) / center.z;
-    f.u = clamped(center.x * f.inverse_z, camera.limit_x, &f.inside_x);
-    f.v = clamped(center.y * f.inverse_z, camera.limit_y, &f.inside_y);
+    f.u = clamped(center.x * f.inverse_z, camera.low.x, camera.high.x, &f.inside_x);
+    f.v = clamped(center.y * f.inverse_z, camera.low.y, camera.high.y, &f.inside_y);
     f.jx = camera.fx * f.inverse_z;
     f.jy = camera.fy * f.inverse_z;
     f.jxz = -f.jx * f.u;
@@ -109,7 +110,9 @@ template <typename T>
 GS_FN bool project(const Camera<T>& camera, Vec3<T> mean, Vec3<T> scale, Vec4<T> quat, T opacity,
                    Projection<T>* out) {
     const Vec3<T> center = camera.rotation * mean + camera.translation;
-    if (!(center.z > T(NEAR_PLANE)) || !(opacity >= T(ALPHA_MIN))) return false;
+    // alpha >= ALPHA_MIN where a dx^2 + 2 b dx dy + c dy^2 <= level
+    const T level = T(2) * log(opacity / T(ALPHA_MIN));
+    if (!(center.z > T(NEAR_PLANE)) || !(level > 0)) return false;
     T inverse_length;
     const Mat3<T> rotation = rotation_of(normalized(quat, T(QUAT_LENGTH_MIN), &inverse_length));
     const ProjectionFrame<T> f = projection_frame(camera, center, scale, rotation);
@@ -126,8 +129,6 @@ GS_FN bool project(const Camera<T>& camera, Vec3<T> mean, Vec3<T> scale, Vec4<T>
     out->c = (xx + d) * inverse;
     out->depth = center.z;
 
-    // alpha >= ALPHA_MIN where a dx^2 + 2 b dx dy + c dy^2 <= level
-    const T level = T(2) * log(opacity / T(ALPHA_MIN));
     out->extent_x = sqrt((xx + d) * level);
     out->extent_y = sqrt((yy + d) * level);
     const T half_difference = T(0.5) * (xx - yy);
@@ -154,9 +155,10 @@ GS_FN Vec3<T> center_backward(const ProjectionFrame<T>& f, const ProjectionGradi
                               T v_jyz, CameraGradient<T>* v_camera) {
     const T iz = f.inverse_z;
     const T x_z = f.center.x * iz, y_z = f.center.y * iz;  // not clamped
-    v_camera->cx += v.mean.x;
-    v_camera->cy += v.mean.y;
-    v_camera->fx += v.mean.x * x_z + iz * (v_jx - (f.inside_x ? f.u * v_jxz : T(0)));  // fx * limit_x is fixed
+    // Where u is clamped, fx u = const - cx.
+    v_camera->cx += v.mean.x + (f.inside_x ? T(0) : iz * v_jxz);
+    v_camera->cy += v.mean.y + (f.inside_y ? T(0) : iz * v_jyz);
+    v_camera->fx += v.mean.x * x_z + iz * (v_jx - (f.inside_x ? f.u * v_jxz : T(0)));
     v_camera->fy += v.mean.y * y_z + iz * (v_jy - (f.inside_y ? f.v * v_jyz : T(0)));
     Vec3<T> v_center;
     v_center.x = f.jx * (v.mean.x - (f.inside_x ? iz * v_jxz : T(0)));

@@ -12,7 +12,7 @@ from torch import Tensor
 # The same numbers, with their reasons, stand in csrc/common/constants.h; a test keeps the two equal.
 NEAR_PLANE = 0.2
 COVARIANCE_DILATION = 0.3
-FIELD_MARGIN = 1.3
+FIELD_MARGIN = 0.3
 ALPHA_MAX = 0.99
 ALPHA_MIN = 1.0 / 255.0
 TRANSMITTANCE_MIN = 1e-4
@@ -131,14 +131,16 @@ def project(
     """The splats of one view, sorted by camera z, ties by index. Source: EWA splatting with the conventions of 3DGS."""
     rotation, translation = cam_from_world[:3, :3], cam_from_world[:3, 3]
     centers = means @ rotation.T + translation
-    index = torch.nonzero((centers[:, 2] > NEAR_PLANE) & (opacities >= ALPHA_MIN))[:, 0]
+    level = 2 * torch.log(opacities.detach() / ALPHA_MIN)  # alpha >= ALPHA_MIN where -2 power <= level
+    index = torch.nonzero((centers[:, 2] > NEAR_PLANE) & (level > 0))[:, 0]
     index = index[torch.sort(centers[index, 2].detach(), stable=True).indices]
     x, y, z = centers[index].unbind(-1)
     fx, fy, cx, cy = intrinsics.unbind(-1)
     mean = torch.stack((fx * x / z + cx, fy * y / z + cy), dim=-1) + offsets[index]
 
-    limit_x, limit_y = FIELD_MARGIN * 0.5 * width / fx, FIELD_MARGIN * 0.5 * height / fy
-    u, v = torch.clamp(x / z, -limit_x, limit_x), torch.clamp(y / z, -limit_y, limit_y)
+    margin_x, margin_y = FIELD_MARGIN * 0.5 * width, FIELD_MARGIN * 0.5 * height
+    u = torch.clamp(x / z, -(cx + margin_x) / fx, (width - cx + margin_x) / fx)
+    v = torch.clamp(y / z, -(cy + margin_y) / fy, (height - cy + margin_y) / fy)
     zero = torch.zeros_like(z)
     jacobian = torch.stack((fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z), dim=-1).unflatten(-1, (2, 3))
     factor = jacobian @ rotation @ rotations_of(quats[index]) * scales[index][:, None, :]
@@ -146,7 +148,7 @@ def project(
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     conic = torch.stack((yy, -xy, xx), dim=-1) / (xx * yy - xy * xy)[:, None]
 
-    level = 2 * torch.log(opacities[index].detach() / ALPHA_MIN)
+    level = level[index]
     extent = torch.sqrt(torch.stack((xx, yy), dim=-1).detach() * level[:, None])
     largest = 0.5 * (xx + yy) + torch.sqrt((0.5 * (xx - yy)) ** 2 + xy**2).detach()
     radius = torch.ceil(torch.sqrt(largest.detach() * level))
