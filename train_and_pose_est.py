@@ -9,6 +9,7 @@ Writes pose_benchmark.json and pose_benchmark.svg into <data_path>/results_<pref
 
 import sys
 
+import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.run import steps
 from PAD_utils.run.config import config_from, make_parser
 from PAD_utils.run.job import open_job, run_script, write_run_json

@@ -8,6 +8,7 @@ command after an interruption goes on where it stopped.
 
 import sys
 
+import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.run import steps
 from PAD_utils.run.conclude import conclude
 from PAD_utils.run.config import parse_config

@@ -1,3 +1,35 @@
-"""Pose-agnostic anomaly detection built on `gaussian_splatting`: data sets, localization, scoring, metrics, report."""
+"""Pose-agnostic anomaly detection built on `gaussian_splatting`: data sets, localization, scoring, metrics, report.
 
-import gaussian_splatting  # noqa: F401 (first of all: it tells OpenMP how to wait)
+The names below are the public ones (docs/api.md). Each is loaded when it is first asked for: torch takes seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PAD_utils.data.held_out import split
+    from PAD_utils.data.mad import ClassData, Sample, load_class
+    from PAD_utils.errors import UserError
+    from PAD_utils.score.anomaly import ScoreConfig
+    from PAD_utils.score.regions import Region
+
+_HOMES = {
+    "split": "data.held_out",
+    "ClassData": "data.mad",
+    "Sample": "data.mad",
+    "load_class": "data.mad",
+    "UserError": "errors",
+    "ScoreConfig": "score.anomaly",
+    "Region": "score.regions",
+}
+
+__all__ = [
+    "ClassData", "Region", "Sample", "ScoreConfig", "UserError", "load_class",
+    "split",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

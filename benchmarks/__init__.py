@@ -1,3 +1,3 @@
 """Measurements; see README.md."""
 
-import gaussian_splatting  # noqa: F401 (first of all: it tells OpenMP how to wait)
+import PAD_utils.run.start  # noqa: F401 (first of all: it tells OpenMP how to wait)

@@ -24,11 +24,11 @@ from benchmarks.results_file import save_result
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import save_ply
 from gaussian_splatting.quality import mean_psnr
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 from gaussian_splatting.training.engine_cuda import CudaEngine
 from gaussian_splatting.training.schedule import TrainConfig, learning_rates, view_order
 from gaussian_splatting.training.state import TrainingState
-from gaussian_splatting.training.train import train_gaussians
+from gaussian_splatting.training.train import train
 from gaussian_splatting.views import View
 
 _BATCH = 64
@@ -56,7 +56,7 @@ def main() -> None:
     figures["frames_per_second"] = frames_per_second(model, views)
     figures["microseconds_per_step"] = profile(model, views, config, device)
     if arguments.curve:
-        figures["curve"] = train_gaussians(views, config, device=device, evaluate_views=unseen).history
+        figures["curve"] = train(views, config, device=device, evaluate_views=unseen).history
     path = save_result(arguments.name, device, figures)
     shown = {k: v for k, v in figures.items() if k not in ("curve", "config")}
     print(f"{path}: {shown}")
@@ -110,7 +110,7 @@ def from_png_to_ply(
         began = time.perf_counter()
         views = training_views(data_path, classname, None)
         read = time.perf_counter()
-    result = train_gaussians(views, config, device=device)
+    result = train(views, config, device=device)
     trained = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         save_ply(Path(folder) / "point_cloud.ply", result.gaussians)

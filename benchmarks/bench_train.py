@@ -17,7 +17,7 @@ import torch
 from benchmarks.results_file import save_result
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.training.schedule import TrainConfig
-from gaussian_splatting.training.train import train_gaussians
+from gaussian_splatting.training.train import train
 from gaussian_splatting.views import View
 from PAD_utils.data.mad import load_class
 from PAD_utils.run.job import choose_device
@@ -31,7 +31,7 @@ def main() -> None:
     reading = time.perf_counter() - began
     unseen = unseen_views(arguments.data_path, arguments.classname, views)
     config = TrainConfig.preset(arguments.preset, device.type, arguments.iterations, arguments.sh_degree)
-    result = train_gaussians(views, config, device=device, seed=arguments.seed, evaluate_views=unseen)
+    result = train(views, config, device=device, seed=arguments.seed, evaluate_views=unseen)
     last = result.history[-1]
     figures = {
         "class": arguments.classname,

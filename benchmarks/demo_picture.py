@@ -13,7 +13,7 @@ import torch
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.ply import load_ply
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 from PAD_utils.data.mad import ClassData, Sample, load_class
 from PAD_utils.evaluate.maps import MAPS_FOLDER, map_path, read_map
 from PAD_utils.files import read_json

@@ -13,8 +13,8 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.types import retract
-from gaussian_splatting.render import render
-from gaussian_splatting.training.train import TrainConfig, train_gaussians
+from gaussian_splatting.rendering import render
+from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import split
 from PAD_utils.data.mad import ClassData, Sample, load_class
@@ -102,7 +102,7 @@ def load_test(folder: Path, data: ClassData) -> list[Sample]:
 def _model(data: ClassData, path: Path, device: torch.device, trained_as: str) -> Gaussians:
     if not path.exists():
         config = TrainConfig.preset("fast", trained_as)
-        save_ply(path, train_gaussians(split(data.gallery).seen, config, device=device).gaussians)
+        save_ply(path, train(split(data.gallery).seen, config, device=device).gaussians)
     return load_ply(path).to(device)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.render import WHITE, render
+from gaussian_splatting.rendering import WHITE, render
 from gaussian_splatting.views import View
 
 _PERFECT_MSE = 1e-10  # 100 dB: equal pictures have a finite PSNR

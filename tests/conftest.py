@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import PAD_utils.run.start  # noqa: F401 (first of all)  # isort: skip
 import pytest
 import torch
 from fake_class import write_fake_class

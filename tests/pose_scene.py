@@ -10,7 +10,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import so3_exp
 from gaussian_splatting.pose.types import object_center, retract
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 from PAD_utils.evaluate import pose_metrics
 from PAD_utils.evaluate.pose_metrics import PoseError
 from PAD_utils.pose.bank import look_at

@@ -55,11 +55,11 @@ def test_training_does_not_see_them_and_a_later_run_knows(
 ) -> None:
     trained_on: list[str] = []
 
-    def train_gaussians(seen: list[View], *_: object, **__: object) -> TrainResult:
+    def train(seen: list[View], *_: object, **__: object) -> TrainResult:
         trained_on.extend(names(seen))
         return TrainResult(lopsided(20), 30.0, 1.0, [])
 
-    monkeypatch.setattr(steps, "train_gaussians", train_gaussians)
+    monkeypatch.setattr(steps, "train", train)
     gallery, job = views(56), Job(RunConfig(preset=preset), torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
     expected = split(gallery) if preset == "fast" else (gallery, [])
     model = steps.train_or_load(job, gallery)
@@ -71,7 +71,7 @@ def test_training_does_not_see_them_and_a_later_run_knows(
 
 
 def test_a_folder_of_an_earlier_version_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "train_gaussians", lambda *_, **__: TrainResult(lopsided(20), 30.0, 1.0, []))
+    monkeypatch.setattr(steps, "train", lambda *_, **__: TrainResult(lopsided(20), 30.0, 1.0, []))
     job = Job(RunConfig(preset="paper"), torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
     model = steps.train_or_load(job, views(8))
     job.ledger.record("train", model.fingerprint, {"psnr": 30.0, "seconds": 1.0})

@@ -10,7 +10,7 @@ from pose_scene import camera_at, disturbed, lopsided, photograph, pose_error, r
 from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.pose.adam import AdamRefiner, learning_rate
 from gaussian_splatting.pose.types import object_center, retract
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 
 
 def test_retract_turns_about_the_center() -> None:

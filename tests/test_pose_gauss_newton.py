@@ -15,7 +15,7 @@ from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.pyramid import blur, shrink
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.solve import solved
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 
 pytestmark = pytest.mark.skipif(cpu_library() is None, reason="plain torch takes minutes here")
 SIZE = 128

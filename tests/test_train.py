@@ -10,7 +10,7 @@ from gaussian_splatting.training.checkpoint import fingerprint
 from gaussian_splatting.training.engine_cpu import CpuEngine, adam
 from gaussian_splatting.training.schedule import TrainConfig, camera_extent, learning_rates, pixel_width, view_order
 from gaussian_splatting.training.state import LossConfig, TrainingState
-from gaussian_splatting.training.train import train_gaussians
+from gaussian_splatting.training.train import train
 from tests.toy_scene import ball, cameras, views
 
 
@@ -56,8 +56,8 @@ def interrupt(monkeypatch):
 def test_loss_falls_tenfold(photographs, monkeypatch):
     monkeypatch.setattr(train_module, "_TICK", 20)
     config = replace(TrainConfig.fast(300), levels=((0, 1),), budget=5.0)
-    start = train_gaussians(photographs, replace(config, iterations=1)).history[0]["loss"]
-    result = train_gaussians(photographs, config, evaluate_views=views(count=5))
+    start = train(photographs, replace(config, iterations=1)).history[0]["loss"]
+    result = train(photographs, config, evaluate_views=views(count=5))
     assert result.history[-1]["loss"] < start / 10
     assert result.psnr > 30
     assert result.history[-1]["psnr"] > 27
@@ -67,14 +67,14 @@ def test_loss_falls_tenfold(photographs, monkeypatch):
 
 def test_paper_schedule_learns_from_a_random_cloud(photographs):
     config = replace(TrainConfig.paper(120), start_count=300, densify_from=20, densify_every=20)
-    result = train_gaussians(photographs, config)
+    result = train(photographs, config)
     assert result.history[-1]["loss"] < 0.7 * result.history[0]["loss"]
 
 
 def test_same_seed_same_bits(photographs):
-    first, second = (train_gaussians(photographs, short(), seed=3).gaussians for _ in range(2))
+    first, second = (train(photographs, short(), seed=3).gaussians for _ in range(2))
     assert same(first, second)
-    assert not same(first, train_gaussians(photographs, short(), seed=4).gaussians)
+    assert not same(first, train(photographs, short(), seed=4).gaussians)
 
 
 @pytest.mark.parametrize("segment", [2, 4])
@@ -85,21 +85,21 @@ def test_resumed_run_is_the_undisturbed_run(photographs, tmp_path, interrupt, mo
         if preset == "fast"
         else replace(TrainConfig.paper(60), start_count=200, densify_from=10, densify_every=10, opacity_reset_every=20)
     )
-    undisturbed = train_gaussians(photographs, config)
+    undisturbed = train(photographs, config)
     with monkeypatch.context():
         interrupt(segment)
         with pytest.raises(Interrupted):
-            train_gaussians(photographs, config, checkpoint=tmp_path / "c.pt")
+            train(photographs, config, checkpoint=tmp_path / "c.pt")
     monkeypatch.undo()
-    resumed = train_gaussians(photographs, config, checkpoint=tmp_path / "c.pt")
+    resumed = train(photographs, config, checkpoint=tmp_path / "c.pt")
     assert same(undisturbed.gaussians, resumed.gaussians)
     drop = [{k: v for k, v in record.items() if k != "seconds"} for record in resumed.history]
     assert drop[-1]["gaussians"] == undisturbed.history[-1]["gaussians"]
 
 
 def test_finished_run_is_not_repeated(photographs, tmp_path):
-    first = train_gaussians(photographs, short(), checkpoint=tmp_path / "c.pt")
-    second = train_gaussians(photographs, short(), checkpoint=tmp_path / "c.pt")
+    first = train(photographs, short(), checkpoint=tmp_path / "c.pt")
+    second = train(photographs, short(), checkpoint=tmp_path / "c.pt")
     assert same(first.gaussians, second.gaussians)
     assert second.history == first.history
 
@@ -107,13 +107,13 @@ def test_finished_run_is_not_repeated(photographs, tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "other seed", "garbage"])
 def test_useless_checkpoint_starts_anew(photographs, tmp_path, caplog, damage):
     path = tmp_path / "c.pt"
-    train_gaussians(photographs, short(), checkpoint=path, seed=1 if damage == "other seed" else 0)
+    train(photographs, short(), checkpoint=path, seed=1 if damage == "other seed" else 0)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:1000])
     if damage == "garbage":
         path.write_bytes(b"garbage")
-    result = train_gaussians(photographs, short(), checkpoint=path)
-    assert same(result.gaussians, train_gaussians(photographs, short()).gaussians)
+    result = train(photographs, short(), checkpoint=path)
+    assert same(result.gaussians, train(photographs, short()).gaussians)
     assert "starts anew" in caplog.text
 
 
@@ -135,23 +135,23 @@ def test_fingerprint_sees_pictures_poses_and_configuration(photographs):
 
 def test_budget_is_kept(photographs):
     config = short()
-    result = train_gaussians(photographs, config)
+    result = train(photographs, config)
     pixels = sum((v.image.min(-1).values < 250).sum().item() for v in photographs) / len(photographs)
     assert 0.9 * 0.6 * pixels**0.7 < len(result.gaussians) <= 1.01 * 0.6 * pixels**0.7
 
 
 def test_object_on_gray_falls_back_to_the_cube(photographs, caplog):
     gray = [replace(v, image=(v.image.float() * 0.5).to(torch.uint8)) for v in photographs]
-    train_gaussians(gray, replace(short(), iterations=2))
+    train(gray, replace(short(), iterations=2))
     assert "background is not white" in caplog.text
 
 
 def test_bad_views_are_named(photographs):
     with pytest.raises(ValueError, match="at least one view"):
-        train_gaussians([], short())
+        train([], short())
     odd = replace(photographs[1], name="odd", image=torch.zeros(5, 5, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="odd: the picture is 5x5"):
-        train_gaussians([photographs[0], odd], short())
+        train([photographs[0], odd], short())
 
 
 def test_paper_values():

@@ -6,7 +6,7 @@ import torch
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import SH_C0, Gaussians
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 
 RADIUS = 0.5

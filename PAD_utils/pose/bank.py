@@ -16,7 +16,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.types import object_center
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 from PAD_utils.files import write_bytes
 from PAD_utils.pose.retrieval import Bank
 from PAD_utils.pose.silhouette import Thumbnails, make_thumbnails

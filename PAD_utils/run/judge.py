@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gaussian_splatting.pose.types import PoseEstimate
-from gaussian_splatting.render import render
+from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import split_by_name
 from PAD_utils.data.mad import Sample

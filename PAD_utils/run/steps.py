@@ -14,7 +14,7 @@ from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
-from gaussian_splatting.training.train import TrainConfig, train_gaussians
+from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import Gallery, split
 from PAD_utils.data.layout import list_pictures
@@ -80,7 +80,7 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
     checkpoint = job.folder / "checkpoint.pt"
     if facts is None or not path.exists():
         with explaining(job.folder):
-            result = train_gaussians(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
+            result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians)
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
         job.ledger.record("train", mark, facts)

@@ -13,7 +13,7 @@ from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, se3_exp
 from gaussian_splatting.pose.types import PoseEstimate, check_refine_arguments, object_center
-from gaussian_splatting.render import WHITE, render_poses
+from gaussian_splatting.rendering import WHITE, render_poses
 
 _EPSILON = 1e-8
 _BETA1, _BETA2 = 0.9, 0.999

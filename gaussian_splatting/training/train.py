@@ -26,7 +26,7 @@ from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, came
 from gaussian_splatting.training.state import Engine, TrainingState
 from gaussian_splatting.views import View, check_sizes
 
-__all__ = ["TrainConfig", "TrainResult", "train_gaussians"]
+__all__ = ["TrainConfig", "TrainResult", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class TrainResult:
     history: list[Record]
 
 
-def train_gaussians(
+def train(
     views: Sequence[View],
     config: TrainConfig,
     *,
