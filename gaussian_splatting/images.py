@@ -1,50 +1,67 @@
-"""Reading pictures: decoding in parallel, white behind what is transparent, the resolution rule."""
+"""Reading pictures: any usual format, upright, white behind what is transparent; and the resolution rule."""
 
+import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from gaussian_splatting.parallel import parallel
+
+PICTURE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".avif", ".heic", ".heif")
+)
+# Named, so that no file can start a program: Pillow would hand EPS to Ghostscript.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+_HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1")
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # 16 bits a pixel, gray; Pillow has no such color
 _DIVISORS = (1, 2, 4, 8)  # a resolution of 1, 2, 4 or 8 divides, a larger one is a width in pixels (the rule of 3DGS)
 
 
 def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 3"]:
-    """A PNG, JPEG or WebP as RGB, transparency composited on white, resampled with an area filter to `resolution`.
+    """A picture as RGB, upright, transparency composited on white, resampled with an area filter to `resolution`.
 
-    Raises ValueError as `read_pixels`, and on a picture of floats.
+    Of 16 bits a channel the upper 8 are kept. Raises ValueError as `open_picture`, and on a picture of floats.
     """
-    picture = read_pixels(path)
-    if picture.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{path}: its values are {picture.dtype}; save the picture with 8 or 16 bits a channel")
+    picture = np.array(_rgb(path, open_picture(path)))
     width, height = target_size(picture.shape[1], picture.shape[0], resolution)
-    return torch.from_numpy(area_resize(_on_white(_eight_bits(picture)), width, height))
+    return torch.from_numpy(area_resize(picture, width, height))
 
 
-def read_pixels(path: Path) -> np.ndarray:
-    """A picture file as OpenCV decodes it: (h, w) or (h, w, BGR or BGRA), in the type of its values.
+def open_picture(path: Path) -> Image.Image:
+    """A picture file of the formats of `PICTURE_SUFFIXES`, decoded whole and turned upright by its EXIF orientation.
 
-    Raises ValueError naming the file if it is missing, truncated or no picture.
+    What follows the picture in its file (trailers of phones) is ignored. Raises ValueError naming the file if it is
+    missing, truncated or no picture, or if it is HEIC and pillow-heif is not installed.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size and _is_complete(data) else None
-    if picture is None:
-        raise ValueError(f"{path}: not a complete picture; it is cut short or of another format")
-    return picture
+    formats = _with_heif(path) if data[4:12] in _HEIF_BRANDS else _FORMATS
+    try:
+        content = io.BytesIO(data)
+        picture = Image.open(content, formats=formats)
+        if picture.format == "PNG":  # its decoder stops at the last pixel; this looks at the sums and the end marker
+            picture.verify()
+            picture = Image.open(content, formats=("PNG",))
+        ImageOps.exif_transpose(picture, in_place=True)  # decodes; without an orientation nothing is copied
+        return picture
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: has more pixels than a picture may have ({error}); make it smaller") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on bytes that are no picture
+        raise ValueError(f"{path}: not a complete picture; it is cut short or of another format") from error
 
 
 def read_images(paths: Sequence[Path], resolution: int | None = None) -> list[UInt8[Tensor, "h w 3"]]:
     """`read_image` for many files, in parallel; the result is in the order of `paths`."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda path: read_image(path, resolution), paths))
+    return parallel(lambda path: read_image(path, resolution), paths)
 
 
 def target_size(width: int, height: int, resolution: int | None) -> tuple[int, int]:
@@ -66,28 +83,26 @@ def area_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
-def _is_complete(data: np.ndarray) -> bool:
-    """Whether the end marker is there: decoders return half a picture for half a file."""
-    head, tail = data[:4].tobytes(), data[-64:].tobytes()
-    if head == b"\x89PNG":
-        return b"IEND" in tail
-    if head[:2] == b"\xff\xd8":
-        return b"\xff\xd9" in tail
-    return True
+def _with_heif(path: Path) -> tuple[str, ...]:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError(f"{path}: HEIC needs pillow-heif; pip install pillow-heif, or save it as JPEG") from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
 
 
-def _eight_bits(picture: np.ndarray) -> np.ndarray:
-    if picture.dtype == np.uint16:
-        return (picture >> 8).astype(np.uint8)
-    return picture
-
-
-def _on_white(picture: np.ndarray) -> np.ndarray:
-    """BGR(A) or gray to RGB, composited on white."""
-    if picture.ndim == 2:
-        return cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-    if picture.shape[2] == 3:
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    color = cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB).astype(np.uint16)
-    alpha = picture[..., 3:].astype(np.uint16)
-    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _rgb(path: Path, picture: Image.Image) -> Image.Image:
+    if picture.mode == "F":
+        raise ValueError(f"{path}: its values are floats; save the picture with 8 or 16 bits a channel")
+    if picture.mode in _DEEP_MODES:
+        levels = np.asarray(picture)
+        if levels.size and not 0 <= levels.min() <= levels.max() < 1 << 16:
+            raise ValueError(f"{path}: its values take more than 16 bits; save it with 8 or 16 bits a channel")
+        picture = Image.fromarray((levels >> 8).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(picture, mask=picture.getchannel("A"))
+        return white
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

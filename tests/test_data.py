@@ -59,7 +59,7 @@ def test_resampling_averages(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("keep", [0, 10, 0.5, -4])
+@pytest.mark.parametrize("keep", [0, 10, 0.5, -8])
 def test_truncated_picture_is_named(tmp_path, suffix, keep):
     path = tmp_path / f"half{suffix}"
     write(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
@@ -75,9 +75,9 @@ def test_missing_picture_is_named(tmp_path):
 
 
 def test_a_picture_of_floats_is_named(tmp_path):
-    path = tmp_path / "floats.png"
-    path.write_bytes(cv2.imencode(".tiff", np.zeros((8, 8, 3), np.float32))[1].tobytes())
-    with pytest.raises(ValueError, match="floats.png: its values are float32"):
+    path = tmp_path / "floats.tiff"
+    write(path, np.zeros((8, 8), np.float32))
+    with pytest.raises(ValueError, match="floats.tiff: its values are floats"):
         read_image(path)
 
 

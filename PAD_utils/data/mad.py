@@ -14,10 +14,11 @@ from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.images import area_resize, read_image, target_size
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
 from PAD_utils.data.layout import GOOD, KIND_NAMES, ClassFiles, Kind, TestFile, TrainFile, list_class
 from PAD_utils.data.masks import read_mask
-from PAD_utils.data.picture_cache import load_pictures, parallel
+from PAD_utils.data.picture_cache import load_pictures
 from PAD_utils.errors import UserError
 
 CLASSES = (

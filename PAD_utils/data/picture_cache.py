@@ -7,9 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,16 +15,15 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from gaussian_splatting.files import replacing
+from gaussian_splatting.parallel import parallel
 
 WORTH_KEEPING = 64 << 20  # bytes; what is smaller is decoded in a blink
 _LIMIT = 8 << 30  # bytes of all files together; the oldest go first
 _SPARE = 4  # times a file's size that must be free on the disk before it is written
 _ABANDONED_S = 3600  # since when nobody has written to a file that still has its temporary name
-_VERSION = 1  # part of the key: raise it when pictures are decoded or resampled in another way
+_VERSION = 2  # part of the key: raise it when pictures are decoded or resampled in another way
 
 _log = logging.getLogger(__name__)
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 def load_pictures(
@@ -41,7 +38,7 @@ def load_pictures(
     kept = _read(place, (len(paths), size[1], size[0], 3))
     if kept is not None:
         return list(kept)
-    pictures = parallel(decode, paths)
+    pictures = parallel(decode, paths, "read pictures")
     if sum(picture.numel() for picture in pictures) >= WORTH_KEEPING:
         threading.Thread(target=_keep, args=(place, pictures), name="picture cache").start()
     return pictures
@@ -50,12 +47,6 @@ def load_pictures(
 def cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "splatpose"
-
-
-def parallel(read: Callable[[_In], _Out], files: Sequence[_In]) -> list[_Out]:
-    """Decoding lets go of the interpreter lock, so threads are enough; the order is kept."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        return list(pool.map(read, files))
 
 
 def _key(paths: Sequence[Path], size: tuple[int, int]) -> str:

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
-from PAD_utils.data.masks import read_foreign_pixels
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes, write_text
 
@@ -55,7 +54,13 @@ def read_map(path: str | Path) -> Float[np.ndarray, "h w"]:
 
     Raises UserError, naming the file, if it is not gray or holds NaN or infinity.
     """
-    picture = read_foreign_pixels(path)
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); fetch or make it again") from None
+    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None  # Pillow would round doubles
+    if picture is None:
+        raise UserError(f"{path}: not a complete picture; it is cut short or of another format; make it again")
     if picture.ndim != 2:
         raise UserError(
             f"{path} has {picture.shape[2]} channels; a score map must be a gray TIFF (one float per pixel)"

@@ -1,0 +1,164 @@
+"""Every format that a camera or a program writes, and files that are none."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, read_image
+from PAD_utils.data.masks import read_mask
+from PAD_utils.errors import UserError
+
+WIDTH, HEIGHT = 48, 32
+LOSSLESS = [".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"]
+
+
+def photograph():
+    """A smooth picture, so that lossy formats stay close to it."""
+    row, column = np.mgrid[:HEIGHT, :WIDTH]
+    return np.dstack((5 * column, 7 * row, 100 + 2 * row)).astype(np.uint8)
+
+
+def encoded(suffix, picture=None, **options):
+    buffer = io.BytesIO()
+    image = Image.fromarray(photograph()) if picture is None else picture
+    if suffix in (".heic", ".heif"):
+        __import__("pillow_heif").register_heif_opener()
+    kind = {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM", ".heic": "HEIF"}.get(suffix, suffix[1:].upper())
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Writes bytes to a file and returns its path."""
+
+    def write(name, content):
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
+def test_every_listed_format_is_read(keep, suffix):
+    picture = read_image(keep("a" + suffix, encoded(suffix))).numpy().astype(int)
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    error = np.abs(picture - photograph())
+    assert error.max() == 0 if suffix in LOSSLESS else error.mean() < 6
+
+
+@pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_every_format_cut_short_is_refused_by_name(keep, suffix, share):
+    content = encoded(suffix)
+    with pytest.raises(ValueError, match=f"half{suffix}: not a complete picture"):
+        read_image(keep("half" + suffix, content[: int(share * len(content))]))
+
+
+@pytest.mark.parametrize("trailer", [bytes(20000), b"SEFT" + bytes(range(200))])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_follows_a_picture_is_ignored(keep, suffix, trailer):
+    content = encoded(suffix)
+    plain, longer = read_image(keep("a" + suffix, content)), read_image(keep("b" + suffix, content + trailer))
+    assert (plain == longer).all()
+
+
+def test_an_end_marker_of_a_thumbnail_does_not_make_half_a_picture_whole(keep):
+    content, thumbnail = encoded(".jpg"), encoded(".jpg", Image.new("RGB", (8, 8)))
+    part = b"\xff\xe1" + (len(thumbnail) + 8).to_bytes(2, "big") + b"Exif\0\0" + thumbnail
+    whole = content[:2] + part + content[2:]
+    assert read_image(keep("a.jpg", whole)).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ValueError, match="b.jpg: not a complete"):
+        read_image(keep("b.jpg", whole[: len(part) + len(content) // 2]))
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+# What a viewer does with a stored picture, as TIFF 6.0 defines tag 274 (row 0 and column 0 of the stored picture).
+UPRIGHT = {
+    1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud,
+    5: lambda p: p.swapaxes(0, 1), 6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(p, 2).swapaxes(0, 1), 8: lambda p: np.rot90(p, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".webp", ".jpg"])
+def test_pictures_and_masks_are_turned_upright(keep, suffix, orientation):
+    options = (
+        {"lossless": True} if suffix == ".webp" else {"quality": 100, "subsampling": 0} if suffix == ".jpg" else {}
+    )
+    path = keep("a" + suffix, encoded(suffix, exif=turned(orientation), **options))
+    error = np.abs(read_image(path).numpy().astype(int) - UPRIGHT[orientation](photograph()))
+    assert error.max() <= (3 if suffix == ".jpg" else 0)
+    mask = photograph()[..., 0] > 150
+    path = keep(
+        "mask" + suffix, encoded(suffix, Image.fromarray(mask).convert("L"), exif=turned(orientation), **options)
+    )
+    assert (read_mask(path) == UPRIGHT[orientation](mask)).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
+def test_pictures_of_every_mode_become_rgb(keep, mode):
+    suffix, gray = (".jpg" if mode in ("CMYK", "YCbCr") else ".tiff"), mode in ("1", "L", "LA", "I;16", "I")
+    levels = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    if mode in ("I;16", "I"):
+        image = Image.fromarray((levels.astype(np.uint16) << 8) + 7)
+        image = image if mode == "I;16" else Image.fromarray(np.asarray(image).astype(np.int32))
+    else:
+        image = Image.fromarray(levels if gray else photograph() // 255 * 255).convert(mode)
+    expected = np.dstack([levels] * 3) if gray else photograph() // 255 * 255
+    assert np.abs(read_image(keep("a" + suffix, encoded(suffix, image))).numpy().astype(int) - expected).max() <= 3
+
+
+def test_transparency_of_palettes_and_of_a_color_is_white(keep):
+    image = Image.fromarray(np.eye(8, dtype=np.uint8))
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    out = read_image(keep("palette.png", encoded(".png", image, transparency=0)))
+    assert out[0, 0].tolist() == [10, 20, 30] and out[0, 1].tolist() == [255, 255, 255]
+    gray = Image.fromarray(np.eye(8, dtype=np.uint8) * 9)
+    assert read_image(keep("gray.png", encoded(".png", gray, transparency=0)))[0, 1].tolist() == [255, 255, 255]
+
+
+def test_values_of_more_than_sixteen_bits_are_named(keep):
+    image = Image.fromarray(np.full((4, 4), 1 << 20, np.int32))
+    with pytest.raises(ValueError, match="deep.tiff: its values take more than 16 bits"):
+        read_image(keep("deep.tiff", encoded(".tiff", image)))
+
+
+def test_heic_without_its_library_says_what_to_install(keep, monkeypatch):
+    path = keep("photo.jpg", encoded(".heic"))  # phones and chats rename them
+    assert open_picture(path).size == (WIDTH, HEIGHT)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match="photo.jpg: HEIC needs pillow-heif; pip install pillow-heif"):
+        open_picture(path)
+
+
+def test_a_file_that_would_start_a_program_is_no_picture(keep):
+    with pytest.raises(ValueError, match="a.png: not a complete picture"):
+        open_picture(keep("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"))
+
+
+def test_masks_in_every_form(keep):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[5:12, 8:30] = True
+    gray = Image.fromarray(255 * mask.astype(np.uint8))
+    one_color = Image.new("RGBA", gray.size, "white")
+    one_color.putalpha(gray)
+    forms = {
+        "bits.png": gray.convert("1"), "faint.png": Image.fromarray(mask.astype(np.uint8)),
+        "deep.png": Image.fromarray(mask.astype(np.uint16)), "alpha.png": one_color, "palette.png": gray.convert("P"),
+        "opaque.png": gray.convert("RGBA"), "cmyk.tiff": gray.convert("RGB").convert("CMYK"),
+        "photo.jpg": gray, "float.tiff": Image.fromarray(mask.astype(np.float32)),
+    }  # fmt: skip
+    for name, image in forms.items():
+        assert (read_mask(keep(name, encoded(name[name.index(".") :], image))) == mask).all(), name
+    with pytest.raises(UserError, match="cut.png: not a complete.*fetch or make it again"):
+        read_mask(keep("cut.png", encoded(".png", gray)[:-30]))
