@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from PAD_utils.arguments import ArgumentParser, add_classes, add_data_path
 from PAD_utils.data.download import fetch_mad_sim
 from PAD_utils.data.layout import class_names
 from PAD_utils.data.prepare import prepare_class
@@ -21,13 +22,11 @@ from PAD_utils.run.job import run_script
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    path = "folder that holds the classes (default: %(default)s)"
-    parser.add_argument("-data_path", "--data_path", "--data-path", type=Path, default=Path("MAD-Sim"), help=path)
+    parser = ArgumentParser(__doc__)
+    add_data_path(parser)
     out = "folder for the prepared classes (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=Path("MAD-Sim_3dgs"), help=out)
-    names = "classes to prepare (default: all that are in --data_path)"
-    parser.add_argument("-c", "-classname", "--classes", nargs="+", metavar="CLASS", help=names)
+    parser.add_argument("--out", type=Path, default=Path("MAD-Sim_3dgs"), metavar="FOLDER", help=out)
+    add_classes(parser, "to prepare")
     download = "fetch MAD-Sim from Google Drive into --data_path first, unless it is there"
     parser.add_argument("--download", action="store_true", help=download)
     return parser.parse_args(argv)

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from PAD_utils.arguments import ArgumentParser, add_classes, add_data_path
 from PAD_utils.data.layout import class_names
 from PAD_utils.data.prepare_subset import Task, prepare_subset
 from PAD_utils.run.job import run_script
@@ -24,18 +25,16 @@ from PAD_utils.run.job import run_script
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    path = "folder that holds the classes, raw or prepared (default: %(default)s)"
-    parser.add_argument("-data_path", "--data_path", "--data-path", type=Path, default=Path("MAD-Sim"), help=path)
+    parser = ArgumentParser(__doc__)
+    add_data_path(parser)
     out = "folder for the subsets (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=Path("MAD-Sim_Subsets"), help=out)
-    names = "classes to take subsets of (default: all that are in --data_path)"
-    parser.add_argument("-c", "-classname", "--classes", nargs="+", metavar="CLASS", help=names)
+    parser.add_argument("--out", type=Path, default=Path("MAD-Sim_Subsets"), metavar="FOLDER", help=out)
+    add_classes(parser, "to take subsets of")
     task = "what the subset is for (default: %(default)s)"
     parser.add_argument("--task", choices=get_args(Task), default="pose", help=task)
     share = "share of the views that stay for training, between 0 and 1 (default: %(default)s)"
-    parser.add_argument("-k", "--share", type=float, default=0.8, help=share)
-    parser.add_argument("-seed", "--seed", type=int, default=0, help="draws the subset (default: %(default)s)")
+    parser.add_argument("-k", "--share", type=float, default=0.8, metavar="SHARE", help=share)
+    parser.add_argument("--seed", type=int, default=0, help="draws the subset (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -11,12 +11,12 @@ and a class like those of MAD-Sim by
     python prepare_synthetic_ad.py --out data --name 21Mine --seed 3 --palette dark --size 800 --views_per_ring 15
 """
 
-import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from PAD_utils.arguments import ArgumentParser
 from PAD_utils.run.job import run_script
 from PAD_utils.synthetic import SyntheticConfig, write_synthetic_class
 from PAD_utils.synthetic.animals import PALETTES
@@ -39,7 +39,7 @@ _HELP = {
 
 def parse(argv: list[str] | None) -> dict[str, Any]:
     """The command line: `out`, and the fields of SyntheticConfig."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder that will hold the class")
     for item in fields(SyntheticConfig):
         default = item.default

@@ -16,10 +16,12 @@ from PAD_utils.run.job import open_job, run_script, write_run_json
 from PAD_utils.run.pose_benchmark import Combination, posed, run_combination, table, write_results
 from PAD_utils.run.tracking import log_figures
 
+_UNUSED = ("images", "features", "weights", "false_alarm_rate", "fail_on_defect")  # nothing is judged here
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the benchmark of a command line; returns the exit code: 0, or 2 for an error that the user can mend."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, without=_UNUSED)
     combinations = "RETRIEVAL+REFINER to compare, e.g. bank+gauss-newton nearest+adam (default: the preset's)"
     parser.add_argument("--combinations", nargs="+", metavar="PAIR", help=combinations)
     arguments = parser.parse_args(argv)

@@ -6,30 +6,51 @@ Files are left in <data_path>/results_<prefix>_<seed>/<class>/ (docs/outputs.md)
 command after an interruption goes on where it stopped.
 """
 
+import dataclasses
 import sys
 
 import PAD_utils.run.start  # noqa: F401 (first of all)
+from PAD_utils.data.layout import class_names, list_class
 from PAD_utils.run import steps
 from PAD_utils.run.conclude import conclude
-from PAD_utils.run.config import parse_config
+from PAD_utils.run.config import RunConfig, config_from, make_parser
 from PAD_utils.run.job import open_job, run_script
 from PAD_utils.run.judge import judge
+from PAD_utils.score.calibration import OK
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the job of a command line; returns the exit code: 0, or 2 for an error that the user can mend."""
-    config = parse_config(argv, __doc__)
+    """Runs the job of a command line; returns the exit code: 0, 2 for an error that the user can mend, or, with
+    --fail_on_defect, 1 for a picture that is not OK."""
+    parser = make_parser(__doc__, several_classes=True)
+    arguments = parser.parse_args(argv)
+    names = arguments.classname
+    arguments.classname = names[0]
+    config = config_from(parser, arguments)
+    if config.output and names != names[:1]:
+        parser.error("--output is the folder of one class; leave it out to run several")
+    return run_script(lambda: run_classes(config, names), bool(config.verbose))
 
-    def work() -> None:
-        job = open_job(config)
-        data = steps.load_views(job)
-        model = steps.train_or_load(job, data.gallery)
-        samples = steps.load_samples(job, data)
-        poses = steps.localize_samples(job, model, data.gallery, samples)
-        verdicts = judge(job, model, data.gallery, samples, poses)
-        conclude(job, data, model, samples, poses, verdicts)
 
-    return run_script(work, bool(config.verbose))
+def run_classes(config: RunConfig, names: list[str]) -> int:
+    """Runs one class after the other. Raises UserError before any of them when a name is wrong."""
+    if names == ["all"]:
+        names = class_names(config.data_path)
+    for name in names:
+        list_class(config.data_path, name)
+    return max([run_class(dataclasses.replace(config, classname=name)) for name in names])
+
+
+def run_class(config: RunConfig) -> int:
+    """Runs all steps of one class and returns the exit code."""
+    job = open_job(config)
+    data = steps.load_views(job)
+    samples = steps.load_samples(job, data)
+    model = steps.train_or_load(job, data.gallery)
+    poses = steps.localize_samples(job, model, data.gallery, samples)
+    verdicts = judge(job, model, data.gallery, samples, poses)
+    conclude(job, data, model, samples, poses, verdicts)
+    return int(config.fail_on_defect and any(decision != OK for decision in verdicts.decisions))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from PAD_utils.arguments import ArgumentParser
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
 from PAD_utils.evaluate.maps import read_map, read_table
@@ -122,7 +123,7 @@ def _size(picture: np.ndarray) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m PAD_utils.evaluate", description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(__doc__, "python -m PAD_utils.evaluate MAPS_DIR GROUND_TRUTH_DIR [options]")
     parser.add_argument("maps_dir", type=Path, help="score maps: <defect>/<name>.tiff, gray; good images below good/")
     parser.add_argument("ground_truth_dir", type=Path, help="masks: <defect>/<name>_mask.png or <defect>/<name>.png")
     parser.add_argument("--limit", type=_fraction, default=PRO_LIMIT, help="AUPRO's false positive rate (%(default)s)")

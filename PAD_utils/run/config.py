@@ -3,9 +3,13 @@
 import argparse
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from gaussian_splatting.training.schedule import TrainConfig
+from PAD_utils.arguments import ArgumentParser
 
 PRESETS = ("fast", "paper")
 RETRIEVALS = ("bank", "nearest", "loftr")
@@ -17,70 +21,95 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
     "paper": {"retrieval": "loftr", "refiner": "adam"},
 }
 
+_DATA, _MODEL, _POSES, _SCORES, _PROGRAM = "data and results", "training", "poses", "scores and decisions", "program"
+_METAVARS: dict[type, str] = {str: "NAME", int: "N", float: "X", Path: "PATH"}
 
-def _option(default: Any, flags: str, help: str, **argparse_options: Any) -> Any:
-    """A dataclass field that carries its own command-line flags and help."""
-    return dataclasses.field(default=default, metadata={"flags": flags.split(), "help": help, **argparse_options})
+
+def _option(group: str, default: Any, flags: str, help: str, **argparse_options: Any) -> Any:
+    """A dataclass field that carries its own command-line flags, help, and the group of flags it is listed in."""
+    metadata = {"group": group, "flags": flags.split(), "help": help, **argparse_options}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """The configuration of one class and one seed; None means that the preset decides."""
 
-    classname: str = _option("01Gorilla", "-c -classname --classname", "class to run, a folder of -data_path")
-    data_path: Path = _option(Path("MAD-Sim"), "-data_path --data_path", "folder that holds the classes", type=Path)
-    prefix: str = _option("splatpose", "-p -prefix --prefix", "first part of the result folder's name")
-    seed: int = _option(0, "-seed --seed", "seed of every random draw", type=int)
-    preset: str = _option(
-        "fast", "--preset", "'paper' reproduces the paper step by step; 'fast' is ours", choices=PRESETS
+    classname: str = _option(_DATA, "01Gorilla", "-c --classname", "class to run, of those in --data_path")
+    data_path: Path = _option(_DATA, Path("MAD-Sim"), "--data_path", "folder that holds the classes", type=Path)
+    images: Path | None = _option(
+        _DATA, None, "--images", "inspect the pictures of this folder instead of the test set", type=Path
     )
-    train: int = _option(
-        1,
-        "-train --train",
-        "1: train (or reuse this run's model); 0: only use the trained model",
-        type=int,
-        choices=(0, 1),
-    )
-    gauss_iters: int | None = _option(None, "-gauss_iters --gauss_iters", "training iterations", type=int)
-    sh_degree: int | None = _option(
-        None, "--sh_degree", "degree of the spherical harmonics", type=int, choices=(0, 1, 2, 3)
+    prefix: str = _option(_DATA, "splatpose", "-p --prefix", "first part of the result folder's name")
+    output: Path | None = _option(
+        _DATA, None, "--output", "result folder (default: <data_path>/results_<prefix>_<seed>/<class>)", type=Path
     )
     resolution: int | None = _option(
-        None, "--resolution", "1, 2, 4 or 8 divides the picture size, a larger number is a width in pixels", type=int
+        _DATA,
+        None,
+        "--resolution",
+        "1, 2, 4 or 8 divides the picture size, a larger number is a width in pixels (default: as on disk)",
+        type=int,
+    )
+    camera_angle_x: float | None = _option(
+        _DATA,
+        None,
+        "--camera_angle_x",
+        "horizontal field of view of the queries in radians (default: the training pictures')",
+        type=float,
+    )
+    preset: str = _option(
+        _MODEL, "fast", "--preset", "'paper' reproduces the paper step by step; 'fast' is ours", choices=PRESETS
+    )
+    train: int = _option(
+        _MODEL, 1, "--train", "1: train, or reuse this run's model; 0: only use the trained model", choices=(0, 1)
+    )
+    gauss_iters: int | None = _option(_MODEL, None, "--gauss_iters", "training iterations", type=int)
+    sh_degree: int | None = _option(
+        _MODEL, None, "--sh_degree", "degree of the spherical harmonics", choices=(0, 1, 2, 3)
     )
     retrieval: str | None = _option(
+        _POSES,
         None,
         "--retrieval",
         "where a query's first poses come from: renderings of the model, the views as they are, or LoFTR's matches "
-        "(needs kornia, PAD's checkpoint and a GPU)",
+        "(needs kornia and PAD's checkpoint, and on a CPU minutes per picture)",
         choices=RETRIEVALS,
     )
     loftr_weights: Path | None = _option(
-        None, "--loftr_weights", "PAD's indoor_ds_new.ckpt for --retrieval loftr, instead of a download", type=Path
-    )
-    refiner: str | None = _option(None, "--refiner", "how a pose is refined", choices=REFINERS)
-    k: int = _option(175, "-k --k", "steps of --refiner adam", type=int)
-    hypotheses: int = _option(8, "--hypotheses", "first poses that are refined together, per query", type=int)
-    features: str = _option("efficientnet-b4", "--features", "'gradient' (needs no weights) or a torchvision backbone")
-    weights: Path | None = _option(None, "--weights", "weights of --features, instead of a download", type=Path)
-    false_alarm_rate: float = _option(
-        0.01, "--false_alarm_rate", "share of good parts that may be called defective", type=float
-    )
-    images: Path | None = _option(
-        None, "--images", "inspect the pictures of this folder instead of the test set", type=Path
-    )
-    camera_angle_x: float | None = _option(
+        _POSES,
         None,
-        "--camera_angle_x",
-        "horizontal field of view of the queries in radians, when it is not the gallery's",
+        "--loftr_weights",
+        "PAD's indoor_ds_new.ckpt for --retrieval loftr (default: downloaded)",
+        type=Path,
+    )
+    refiner: str | None = _option(_POSES, None, "--refiner", "how a pose is refined", choices=REFINERS)
+    k: int = _option(_POSES, 175, "-k --k", "steps of --refiner adam", type=int)
+    hypotheses: int = _option(_POSES, 8, "--hypotheses", "first poses that are refined together, per query", type=int)
+    features: str = _option(
+        _SCORES, "efficientnet-b4", "--features", "'gradient' (needs no weights) or a backbone of torchvision"
+    )
+    weights: Path | None = _option(_SCORES, None, "--weights", "weights of --features (default: downloaded)", type=Path)
+    false_alarm_rate: float = _option(
+        _SCORES,
+        0.01,
+        "--false_alarm_rate",
+        "share of good parts that may be called defective; a new rate needs no new training",
         type=float,
     )
-    output: Path | None = _option(
-        None, "--output", "result folder instead of <data_path>/results_<prefix>_<seed>/<class>", type=Path
+    fail_on_defect: bool = _option(
+        _SCORES,
+        False,
+        "--fail_on_defect",
+        "exit with code 1 unless every picture is OK: DEFECT, NOT LOCALISED and undecided pictures all count",
+        action="store_true",
     )
-    device: str | None = _option(None, "--device", "'cpu', 'cuda', 'cuda:1', ...; the GPU when there is one")
-    wandb: int = _option(0, "-wandb --wandb", "1: log the metrics to Weights & Biases", type=int, choices=(0, 1))
-    verbose: int = _option(0, "-v -verbose --verbose", "1: say more", type=int, choices=(0, 1))
+    seed: int = _option(_PROGRAM, 0, "--seed", "seed of every random draw", type=int)
+    device: str | None = _option(
+        _PROGRAM, None, "--device", "'cpu', 'cuda', 'cuda:1', ... (default: the GPU when there is one)"
+    )
+    wandb: int = _option(_PROGRAM, 0, "--wandb", "1: log the metrics to Weights & Biases", choices=(0, 1))
+    verbose: int = _option(_PROGRAM, 0, "-v --verbose", "1: say more, such as every 100 iterations", choices=(0, 1))
 
     def resolved(self) -> "RunConfig":
         """The same configuration with every choice of the preset written out."""
@@ -98,23 +127,53 @@ class RunConfig:
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with a flag for every field of RunConfig."""
-    parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser(
+    description: str | None, without: Collection[str] = (), several_classes: bool = False
+) -> ArgumentParser:
+    """A parser with a flag for every field of RunConfig, in groups; `without` the fields that a script does not use.
+    With `several_classes`, `classname` is a list."""
+    parser = ArgumentParser(description)
+    titles = dict.fromkeys(field.metadata["group"] for field in dataclasses.fields(RunConfig))
+    groups = {title: parser.add_argument_group(title) for title in titles}
     for field in dataclasses.fields(RunConfig):
+        if field.name in without:
+            continue
         options = dict(field.metadata)
-        flags = options.pop("flags")
-        if field.default is not None:
-            options["help"] += f" (default: {field.default})"
-        parser.add_argument(*flags, dest=field.name, default=field.default, **options)
+        group, flags = groups[options.pop("group")], options.pop("flags")
+        options["help"] += _default_text(field)
+        if "choices" in options:
+            options["type"] = type(options["choices"][0])
+        elif "action" not in options:
+            options["metavar"] = _METAVARS[options.get("type", str)]
+        default = field.default
+        if several_classes and field.name == "classname":
+            default = [default]
+            options |= {"nargs": "+", "help": options["help"].replace("class to run", "classes to run, or 'all'")}
+        group.add_argument(*flags, dest=field.name, default=default, **options)
     return parser
 
 
+def _default_text(field: Any) -> str:
+    """What counts where the command line says nothing, unless the help has said so already."""
+    if field.default is not None:
+        return "" if field.default is False else f" (default: {field.default})"
+    if field.name in _PRESET_VALUES["fast"]:
+        return f" (preset: {', '.join(f'{preset} {_PRESET_VALUES[preset][field.name]}' for preset in PRESETS)})"
+    if field.name not in ("gauss_iters", "sh_degree"):
+        return ""
+    attribute = {"gauss_iters": "iterations"}.get(field.name, field.name)
+    of = {p: [getattr(TrainConfig.preset(p, device), attribute) for device in ("cpu", "cuda")] for p in PRESETS}
+    texts = [
+        f"{p} {cpu}" if cpu == cuda else f"{p} {cpu} on a CPU and {cuda} on a GPU" for p, (cpu, cuda) in of.items()
+    ]
+    return f" (preset: {', '.join(texts)})"
+
+
 def config_from(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> RunConfig:
-    """The configuration in parsed arguments; argparse exits with code 2 and one line on a value out of range."""
-    config = RunConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(RunConfig)})
+    """The configuration in parsed arguments; exits with code 2 and one line on a value out of range. Fields that the
+    parser has no flag for keep their defaults."""
+    names = {field.name for field in dataclasses.fields(RunConfig)}
+    config = RunConfig(**{name: value for name, value in vars(arguments).items() if name in names})
     if not 0 < config.false_alarm_rate < 1:
         parser.error(f"--false_alarm_rate must lie between 0 and 1, got {config.false_alarm_rate}")
     angle = config.camera_angle_x

@@ -104,14 +104,15 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def run_script(work: Callable[[], None], verbose: bool = False) -> int:
-    """Runs `work` with logging set up; what the user can mend becomes one line on stderr and exit code 2."""
+def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
+    """Runs `work` with logging set up and returns its exit code (None: 0); what the user can mend becomes one line on
+    stderr and exit code 2."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("PIL", "matplotlib", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         with logging_redirect_tqdm():
-            work()
+            return work() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
@@ -122,7 +123,6 @@ def run_script(work: Callable[[], None], verbose: bool = False) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
 
 
 def _iso(seconds: float) -> str:
