@@ -22,7 +22,7 @@ $(STAMP): requirements.txt pyproject.toml $(KERNEL_SOURCES)
 	touch $@
 
 demo: setup
-	$(BIN)/python train_and_render.py -c 00Demo -data_path assets/demo -p demo --features gradient
+	$(BIN)/python train_and_render.py -c 00Demo -data_path assets/demo -p demo
 
 test: setup lint
 	$(BIN)/python -m pytest

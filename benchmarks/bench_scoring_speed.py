@@ -21,7 +21,7 @@ from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import as_float, load_case
 from PAD_utils.run.job import choose_device
 from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
-from PAD_utils.score.features import DEFAULT_FEATURES, make_features
+from PAD_utils.score.features import PAPER_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
 
 BATCH = {"cpu": 4, "cuda": 32}
@@ -63,10 +63,10 @@ def parse() -> argparse.Namespace:
 def random_network(device: torch.device) -> FeaturePyramid:
     """The default features as a job makes them, but for the values of the weights."""
     torch.manual_seed(0)
-    model = torchvision.models.get_model(DEFAULT_FEATURES.replace("-", "_"), weights=None)
+    model = torchvision.models.get_model(PAPER_FEATURES.replace("-", "_"), weights=None)
     with tempfile.TemporaryDirectory() as folder:
         torch.save(model.state_dict(), Path(folder) / "weights.pth")
-        return make_features(DEFAULT_FEATURES, Path(folder) / "weights.pth", device)
+        return make_features(PAPER_FEATURES, Path(folder) / "weights.pth", device)
 
 
 def resized(pictures: torch.Tensor, size: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gaussian_splatting.training.schedule import TrainConfig
 from PAD_utils.arguments import ArgumentParser
+from PAD_utils.score.features import FAST_FEATURES, PAPER_FEATURES
 
 PRESETS = ("fast", "paper")
 RETRIEVALS = ("bank", "nearest", "loftr")
@@ -17,8 +18,8 @@ REFINERS = ("gauss-newton", "adam")
 
 # What a preset decides unless the command line says otherwise.
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
-    "fast": {"retrieval": "bank", "refiner": "gauss-newton"},
-    "paper": {"retrieval": "loftr", "refiner": "adam"},
+    "fast": {"retrieval": "bank", "refiner": "gauss-newton", "features": FAST_FEATURES},
+    "paper": {"retrieval": "loftr", "refiner": "adam", "features": PAPER_FEATURES},
 }
 
 _DATA, _MODEL, _POSES, _SCORES, _PROGRAM = "data and results", "training", "poses", "scores and decisions", "program"
@@ -86,10 +87,14 @@ class RunConfig:
     refiner: str | None = _option(_POSES, None, "--refiner", "how a pose is refined", choices=REFINERS)
     k: int = _option(_POSES, 175, "-k --k", "steps of --refiner adam", type=int)
     hypotheses: int = _option(_POSES, 8, "--hypotheses", "first poses that are refined together, per query", type=int)
-    features: str = _option(
-        _SCORES, "efficientnet-b4", "--features", "'gradient' (needs no weights) or a backbone of torchvision"
+    features: str | None = _option(
+        _SCORES,
+        None,
+        "--features",
+        "efficientnet-lite0 (installed with its weights), -lite1 or -lite2 (packages of their own), 'gradient' (needs "
+        "no weights), or a backbone of torchvision, which is downloaded",
     )
-    weights: Path | None = _option(_SCORES, None, "--weights", "weights of --features (default: downloaded)", type=Path)
+    weights: Path | None = _option(_SCORES, None, "--weights", "weights of --features, instead of its own", type=Path)
     false_alarm_rate: float = _option(
         _SCORES,
         0.01,

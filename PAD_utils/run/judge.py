@@ -21,7 +21,7 @@ from PAD_utils.run.job import Job
 from PAD_utils.run.steps import Model, Poses, make_refiner
 from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
 from PAD_utils.score.calibration import Calibration, as_fresh, calibrate
-from PAD_utils.score.features import make_features
+from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.normality import Normality
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.regions import Region, find_regions
@@ -100,7 +100,7 @@ def make_pyramid(job: Job) -> tuple[FeaturePyramid, list[str]]:
     """The features of --features, and what a user has to be told about them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        pyramid = make_features(job.config.features, job.config.weights, job.device)
+        pyramid = make_features(job.config.features or FAST_FEATURES, job.config.weights, job.device)
     said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     for line in said:
         log.warning("%s", line)

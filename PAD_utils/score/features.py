@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from PAD_utils.score.features_lite import LITE_NAMES, LiteFeatures, load_lite
 from PAD_utils.score.pyramid import FeaturePyramid, WeightsUnavailable, imagenet_normalized
 
 if TYPE_CHECKING:
     from PAD_utils.score.features_torchvision import TorchvisionFeatures
 
-DEFAULT_FEATURES = "efficientnet-b4"  # the paper's network
+PAPER_FEATURES = "efficientnet-b4"
+FAST_FEATURES = "efficientnet-lite0"  # comes with its weights in a package
 
 
 class GradientFeatures:
@@ -52,31 +54,35 @@ class CallableFeatures:
 
 
 def make_features(name: str, weights: Path | None = None, device: torch.device | str = "cpu") -> FeaturePyramid:
-    """The pyramid called `name`: "gradient", "efficientnet-b4" or any convolutional backbone of torchvision.
+    """The pyramid called `name`: "gradient", "efficientnet-lite0" to 2, or any convolutional backbone of torchvision.
 
     `weights` is a state dict of that backbone (torchvision's naming; for EfficientNet also the original's
-    `efficientnet-b4-6ed6700e.pth`); without it torchvision's ImageNet weights are taken from torch hub's cache or
-    downloaded. When there are none to be had, warns once and falls back to "gradient": look at the result's `name`.
-    Raises UserError for an unknown name or a file that does not fit.
+    `efficientnet-b4-6ed6700e.pth`). Without it the Lite networks take those of their installed packages, the others
+    torchvision's ImageNet weights from torch hub's cache or a download. When there are none to be had, warns once and
+    falls back to "gradient": look at the result's `name`. Raises UserError for an unknown name or an unfit file.
     """
     if name == GradientFeatures.name:
         return GradientFeatures()
-    from PAD_utils.score.features_torchvision import (
-        load_backbone,
-    )  # torchvision takes seconds to import: only when asked for
-
     try:
-        return _for_device(load_backbone(name, weights), torch.device(device))
+        return _for_device(_load(name, weights), torch.device(device))
     except WeightsUnavailable as reason:
         warnings.warn(
-            f"NO PRETRAINED FEATURES: {reason}. Scoring with the weaker 'gradient' features instead. "
-            f"To use {name}, allow the download or give its weights with --weights FILE.",
+            f"NO PRETRAINED FEATURES: {reason}. Scoring with the weaker 'gradient' features instead of {name}.",
             stacklevel=2,
         )
         return GradientFeatures()
 
 
-def _for_device(backbone: "TorchvisionFeatures", device: torch.device) -> FeaturePyramid:
+def _load(name: str, weights: Path | None) -> "LiteFeatures | TorchvisionFeatures":
+    """The network on the CPU. Raises as `load_lite` and `load_backbone`."""
+    if name in LITE_NAMES:
+        return load_lite(name, weights)
+    from PAD_utils.score.features_torchvision import load_backbone  # takes seconds to import: only when asked for
+
+    return load_backbone(name, weights)
+
+
+def _for_device(backbone: "LiteFeatures | TorchvisionFeatures", device: torch.device) -> FeaturePyramid:
     """Moves it to the device; on a GPU in half precision (maps change by less than 1 % of their range) and captured."""
     if device.type != "cuda":
         return backbone.to(device)

@@ -73,7 +73,8 @@ def _loaded_model(builder: str, name: str, weights: Path | None) -> tuple[nn.Mod
     """The whole model with weights, and whether they are the original's (which want the original's padding)."""
     if builder not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(
-            f"--features {name}: no such backbone; take 'gradient', 'efficientnet-b4' or a torchvision model"
+            f"--features {name}: no such backbone; take 'gradient', 'efficientnet-lite0' to 2, or a torchvision model, "
+            "such as 'efficientnet-b4'"
         )
     if weights is None:
         state = _downloaded_state_dict(builder)
@@ -107,7 +108,10 @@ def _downloaded_state_dict(builder: str) -> dict[str, Tensor]:
         with _socket_timeout(_DOWNLOAD_TIMEOUT_S):
             return dict(weights.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # no network, no such host, disk full, broken download
-        raise WeightsUnavailable(f"the weights of {builder} cannot be downloaded ({weights.url}: {error})") from error
+        raise WeightsUnavailable(
+            f"the weights of {builder} cannot be downloaded ({weights.url}: {error}); allow the download or give them "
+            "with --weights FILE"
+        ) from error
 
 
 @contextmanager
