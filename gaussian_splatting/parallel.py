@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
+from gaussian_splatting.progress import progress
 
 _MOST_THREADS = 16  # more take memory and give nothing: the memory's bandwidth is used up by then
 _In = TypeVar("_In")
@@ -17,15 +17,15 @@ def thread_count() -> int:
     return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
-def parallel(work: Callable[[_In], _Out], items: Iterable[_In], progress: str = "") -> list[_Out]:
+def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") -> list[_Out]:
     """`work(item)` for all items, on `thread_count` threads, in the order of `items`.
 
-    With `progress`, a bar under this name is shown on a terminal. Raises what `work` raises first, in that order; what
-    has not begun by then is left out.
+    With `name`, progress is shown under it. Raises what `work` raises first, in that order; what has not begun by then
+    is left out.
     """
     items = list(items)
     with ThreadPoolExecutor(thread_count()) as pool:
         results = pool.map(work, items)
-        if progress:
-            results = tqdm(results, desc=progress, total=len(items), disable=None, leave=False)
+        if name:
+            return list(progress(results, desc=name, total=len(items), leave=False))
         return list(results)

@@ -18,10 +18,10 @@ import cv2
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.images import area_resize
+from gaussian_splatting.progress import progress
 from gaussian_splatting.views import View
 from PAD_utils.data.download import fetch_retrieval_models
 from PAD_utils.errors import UserError
@@ -109,7 +109,7 @@ class LoftrRetriever:
         self.matcher = matcher
         self.long_side_px = long_side_px
         self._poses = [view.camera.cam_from_world for view in views]
-        parts = [self._cells(view.image) for view in tqdm(views, desc="LoFTR gallery", disable=None, leave=False)]
+        parts = [self._cells(view.image) for view in progress(views, desc="LoFTR gallery", leave=False)]
         self._gallery = Cells(torch.cat([part.features for part in parts]), parts[0].inner)
 
     def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
@@ -117,7 +117,7 @@ class LoftrRetriever:
         height, width = images.shape[1:3]
         template = query_camera(width, height, self.camera_angle_x_rad)
         found = []
-        for image in tqdm(images, desc="LoFTR", disable=None, leave=False):
+        for image in progress(images, desc="LoFTR", leave=False):
             matches = self.matcher.count_matches(self._cells(image), self._gallery)
             order = matches.argsort(descending=True, stable=True)[:count].tolist()
             found.append([template.moved(self._poses[i]) for i in order])

@@ -26,6 +26,7 @@ from PAD_utils.run.tracking import load_wandb
 log = logging.getLogger(__name__)
 
 USER_ERROR = 2  # the exit code of everything that the user can mend
+_LOGGERS = ("PAD_utils", "gaussian_splatting")
 _DEVICES = ("cpu", "cuda")
 _PACKAGES = ("torch", "torchvision", "numpy", "diff-gaussian-rasterization", "simple-knn")
 
@@ -107,9 +108,9 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
 def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
     """Runs `work` with logging set up and returns its exit code (None: 0); what the user can mend becomes one line on
     stderr and exit code 2."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
-    for chatty in ("PIL", "matplotlib", "urllib3"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for ours in _LOGGERS:
+        logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
     try:
         with logging_redirect_tqdm():
             return work() or 0

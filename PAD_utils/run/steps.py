@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import read_images
@@ -14,6 +13,7 @@ from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.progress import progress
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import Gallery, split
@@ -119,14 +119,20 @@ def localize_samples(job: Job, model: Model, gallery: list[View], samples: list[
     todo = [sample for sample in samples if sample.key not in file.estimates]
     if todo:
         retriever, refiner = make_retriever(job, model, gallery), make_refiner(job)
-        for some in tqdm(_batches(todo), desc="localize", disable=None):
-            images = torch.stack([s.image for s in some])
-            found = localize(model.gaussians, images, retriever, refiner, config.hypotheses)
-            file.add([s.key for s in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
+        with progress(desc="localize", total=len(todo)) as bar:
+            for some in _batches(todo):
+                images = torch.stack([s.image for s in some])
+                found = localize(model.gaussians, images, retriever, refiner, config.hypotheses)
+                file.add([s.key for s in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
+                bar.update(len(some))
     file.finish([sample.key for sample in samples])
     lost = [s.key for s in samples if not file.estimates[s.key].converged]
     if lost:
-        log.warning("%d of %d pictures could not be localized (first: %s)", len(lost), len(samples), lost[0])
+        log.warning(
+            "%d of %d pictures could not be localized (first: %s). Are they of this object, on a plain background, and "
+            "is the field of view right?",
+            *(len(lost), len(samples), lost[0]),
+        )
     count = max(1, len(samples))
     return Poses(
         [file.estimates[s.key] for s in samples], mark, file.retrieve_seconds / count, file.refine_seconds / count

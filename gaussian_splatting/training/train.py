@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.quality import mean_psnr
 from gaussian_splatting.training.checkpoint import Checkpoint, Record, fingerprint, load_checkpoint, save_checkpoint
 from gaussian_splatting.training.density import (
@@ -110,7 +111,7 @@ class _Run:
         order = view_order(len(self.views), self.config, _generator(self.seed, 0))
         rates = learning_rates(self.config, self.views)
         loss_sum, loss_steps, saved = 0.0, 0, time.perf_counter()
-        with tqdm(total=self.config.iterations, initial=self.iteration, desc="train", disable=None) as bar:
+        with progress(desc="train", total=self.config.iterations, initial=self.iteration) as bar:
             for stop in self.config.stops(_TICK):
                 if stop <= self.iteration:
                     continue
@@ -172,9 +173,12 @@ class _Run:
         if evaluate_views:
             record["psnr"] = mean_psnr(model, evaluate_views, background)
         self.history.append(record)
-        if not bar.disable:
+        figures: dict[str, object] = {"loss": f"{loss:.4f}", "gaussians": len(self.state)}
+        log.debug("train: iteration %d, %s", self.iteration, figures)
+        if on_terminal():
             shown = record.get("psnr") or mean_psnr(model, self.views[:1], background)
-            bar.set_postfix(loss=f"{loss:.4f}", psnr=f"{shown:.1f}", gaussians=len(self.state))
+            figures["psnr"] = f"{shown:.1f}"
+        bar.set_postfix(figures, refresh=False)
 
     def _save(self, path: Path) -> None:
         save_checkpoint(path, Checkpoint(self.state, self.iteration, self.seconds, self.history), self.fingerprint)
