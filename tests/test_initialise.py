@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from gaussian_splatting.background import WHITE_BACKDROP, measured_backdrop, object_mask
 from gaussian_splatting.gaussians import SH_C0
-from gaussian_splatting.training.initialize import NoHull, object_mask, random_cube, visual_hull
+from gaussian_splatting.training.initialize import NoHull, random_cube, visual_hull
 from gaussian_splatting.views import View
 from tests.toy_scene import RADIUS, cameras
 
 
-def solid_ball_views(count=20, size=64, color=(200, 40, 90)):
-    """Exact silhouettes of a ball of radius 0.5, one color, on white."""
+def solid_ball_views(count=20, size=64, color=(200, 40, 90), backdrop=(255, 255, 255)):
+    """Exact silhouettes of a ball of radius 0.5, one color, in front of a plain backdrop."""
     views = []
     for i, camera in enumerate(cameras(count, size)):
         rows, columns = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
@@ -20,14 +21,20 @@ def solid_ball_views(count=20, size=64, color=(200, 40, 90)):
         along = (rays @ center) / rays.norm(dim=-1)
         hit = (center @ center - along**2).clamp_min(0).sqrt() < RADIUS
         image = torch.where(
-            hit[..., None], torch.tensor(color, dtype=torch.uint8), torch.tensor(255, dtype=torch.uint8)
+            hit[..., None], torch.tensor(color, dtype=torch.uint8), torch.tensor(backdrop, dtype=torch.uint8)
         )
         views.append(View(str(i), camera, image))
     return views
 
 
-def test_hull_is_the_surface_of_the_object():
-    model = visual_hull(solid_ball_views(), 800, 0, torch.Generator().manual_seed(0), opacity=0.3)
+def hull(views, count, sh_degree=0, seed=0):
+    backdrop = measured_backdrop([view.image for view in views])
+    return visual_hull(views, count, sh_degree, torch.Generator().manual_seed(seed), 0.3, backdrop)
+
+
+@pytest.mark.parametrize("backdrop", [(255, 255, 255), (0, 0, 0), (130, 128, 120), (20, 160, 60)])
+def test_hull_is_the_surface_of_the_object(backdrop):
+    model = hull(solid_ball_views(backdrop=backdrop), 800)
     assert len(model) == 800
     radius = model.means.norm(dim=1)
     assert radius.min() > 0.8 * RADIUS and radius.max() < 1.35 * RADIUS
@@ -40,33 +47,34 @@ def test_hull_is_the_surface_of_the_object():
 def test_one_bad_mask_does_not_cut_the_object():
     views = solid_ball_views(count=100, size=32)
     views[3] = View("3", views[3].camera, torch.full_like(views[3].image, 255))
-    model = visual_hull(views, 500, 0, torch.Generator().manual_seed(0), opacity=0.3)
+    model = hull(views, 500)
     assert model.means.mean(0).abs().max() < 0.15 * RADIUS
 
 
 def test_hull_is_deterministic():
-    first, second = (
-        visual_hull(solid_ball_views(8), 200, 1, torch.Generator().manual_seed(3), opacity=0.3) for _ in range(2)
-    )
+    first, second = (hull(solid_ball_views(8), 200, sh_degree=1, seed=3) for _ in range(2))
     assert torch.equal(first.means, second.means)
     assert first.sh.shape == (200, 4, 3)
 
 
 def test_no_hull_says_why():
     views = solid_ball_views(6)
-    dark = [View(v.name, v.camera, v.image // 2) for v in views]
-    with pytest.raises(NoHull, match="background is not white"):
-        visual_hull(dark, 100, 0, torch.Generator(), opacity=0.3)
+    noise = torch.Generator().manual_seed(0)
+    cluttered = [
+        View(v.name, v.camera, torch.randint(0, 256, v.image.shape, generator=noise, dtype=torch.uint8)) for v in views
+    ]
+    with pytest.raises(NoHull, match="of the pictures' border shows one plain backdrop"):
+        hull(cluttered, 100)
     empty = [View(v.name, v.camera, torch.full_like(v.image, 255)) for v in views]
-    with pytest.raises(NoHull, match="every picture is white"):
-        visual_hull(empty, 100, 0, torch.Generator(), opacity=0.3)
+    with pytest.raises(NoHull, match="no picture shows anything but backdrop"):
+        hull(empty, 100)
 
 
 def test_white_inside_the_object_is_object():
     image = np.full((9, 9, 3), 255, np.uint8)
     image[2:7, 2:7] = 30
     image[4, 4] = 255
-    mask = object_mask(image)
+    mask = object_mask(image, WHITE_BACKDROP)
     assert mask.sum() == 25 and mask[4, 4]
 
 

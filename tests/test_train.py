@@ -140,10 +140,20 @@ def test_budget_is_kept(photographs):
     assert 0.9 * 0.6 * pixels**0.7 < len(result.gaussians) <= 1.01 * 0.6 * pixels**0.7
 
 
-def test_object_on_gray_falls_back_to_the_cube(photographs, caplog):
+def test_object_on_gray_starts_from_its_hull(photographs, caplog):
     gray = [replace(v, image=(v.image.float() * 0.5).to(torch.uint8)) for v in photographs]
-    train(gray, replace(short(), iterations=2))
-    assert "background is not white" in caplog.text
+    result = train(gray, replace(short(), iterations=2))
+    assert "visual hull" not in caplog.text
+    assert result.background == pytest.approx((127 / 255,) * 3)
+
+
+def test_a_cluttered_background_falls_back_to_the_cube(photographs, caplog):
+    noise = torch.Generator().manual_seed(0)
+    cluttered = [
+        replace(v, image=torch.randint(0, 256, v.image.shape, generator=noise, dtype=torch.uint8)) for v in photographs
+    ]
+    train(cluttered, replace(short(), iterations=2))
+    assert "one plain backdrop" in caplog.text
 
 
 def test_bad_views_are_named(photographs):

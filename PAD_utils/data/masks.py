@@ -31,4 +31,4 @@ def read_mask(path: str | Path) -> Bool[np.ndarray, "h w"]:
     color, alpha = levels[..., :3], levels[..., 3:]
     if alpha.size and (color == color[:1, :1]).all() and (alpha != alpha[:1, :1]).any():
         color = alpha  # otherwise an alpha of 255 everywhere marks nothing
-    return (color >= least).any(axis=2)
+    return np.asarray((color >= least).any(axis=2))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gaussian_splatting.files import replacing, torch_bytes
+from gaussian_splatting.training.exposure import Exposures
 from gaussian_splatting.training.state import TrainingState
 from gaussian_splatting.views import View
 
@@ -20,15 +21,17 @@ log = logging.getLogger(__name__)
 
 Record = dict[str, int | float]  # one line of a training history
 
-_FORMAT = 2
+_FORMAT = 3
 _STATE = ("params", "exp_avg", "exp_avg_sq", "adam_step", "grad2d_sum", "grad2d_count")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on: the state after `iteration` steps, the seconds spent and the history so far."""
+    """What a run needs to go on: the state after `iteration` steps, the exposures of the views that it trains on, the
+    seconds spent and the history so far."""
 
     state: TrainingState
+    exposures: Exposures
     iteration: int
     seconds: float
     history: list[Record]
@@ -53,6 +56,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, run: str) -> None:
         "iteration": checkpoint.iteration,
         "seconds": checkpoint.seconds,
         "history": checkpoint.history,
+        "exposures": checkpoint.exposures.as_dict(),
         "state": {name: getattr(checkpoint.state, name) for name in _STATE},
     }
     with replacing(path) as temporary:
@@ -69,7 +73,8 @@ def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | 
             log.warning("%s belongs to another configuration or other pictures: training starts anew", path)
             return None
         state = TrainingState(**content["state"])
-        return Checkpoint(state, content["iteration"], content["seconds"], content["history"])
+        exposures = Exposures.from_dict(content["exposures"])
+        return Checkpoint(state, exposures, content["iteration"], content["seconds"], content["history"])
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         log.warning("%s is damaged (%s): training starts anew", path, error)
         return None

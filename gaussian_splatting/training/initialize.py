@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -13,15 +12,15 @@ from jaxtyping import Bool, Float, UInt8
 from simple_knn import distCUDA2
 from torch import Tensor
 
+from gaussian_splatting.background import Backdrop, object_mask
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.images import area_resize
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
 
 log = logging.getLogger(__name__)
 
-_WHITE = 250  # darker in any channel is object; JPEG and resampling blur the last few gray levels
-_WHITE_BORDER = 0.95  # this share of the border pixels, over all views, must be white
 _HULL_WIDTH = 200  # silhouettes are carved at most this wide (pixels): enough for a start
 _HULL_VIEWS = 70  # evenly spaced views that carve and color: more make it slower, hardly tighter
 _VIEWS_PER_FAULT = 50  # so many views may hold one bad mask or pose that must not cut the object
@@ -62,13 +61,14 @@ def visual_hull(
     sh_degree: int,
     generator: torch.Generator,
     opacity: float,
+    backdrop: Backdrop,
     device: torch.device | str = "cpu",
 ) -> Gaussians:
     """At most `count` Gaussians on the surface of the visual hull, colored by the views that see them, on `device`.
 
-    Raises NoHull if the background is not white, or the silhouettes meet nowhere.
+    Raises NoHull if there is no plain backdrop, or the silhouettes meet nowhere.
     """
-    silhouettes = _silhouettes(views, device)
+    silhouettes = _silhouettes(views, backdrop, device)
     cells, size = carve(silhouettes, count)
     means = cells + (torch.rand(cells.shape, generator=generator) - 0.5).to(device) * size
     colors, seen = _colors(means, silhouettes, size)
@@ -102,39 +102,28 @@ def _small_pictures(views: Sequence[View]) -> tuple[list[Camera], list[np.ndarra
     first = views[0].camera
     width = min(_HULL_WIDTH, first.width)
     height = max(1, round(first.height * width / first.width))
-    with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda v: area_resize(v.image.numpy(), width, height), chosen))
+    images = parallel(lambda v: area_resize(v.image.numpy(), width, height), chosen)
     return [v.camera.resized(width, height) for v in chosen], images
 
 
-def _silhouettes(views: Sequence[View], device: torch.device | str) -> Silhouettes:
+def _silhouettes(views: Sequence[View], backdrop: Backdrop, device: torch.device | str) -> Silhouettes:
+    if not backdrop.is_plain:
+        raise NoHull(f"only {backdrop.plain:.0%} of the pictures' border shows one plain backdrop")
     cameras, images = _small_pictures(views)
-    with ThreadPoolExecutor() as pool:
-        masks = list(pool.map(object_mask, images))
-        border = np.mean([np.mean(np.r_[m[0], m[-1], m[:, 0], m[:, -1]]) for m in masks])
-        if border > 1 - _WHITE_BORDER:
-            raise NoHull(f"the background is not white: {border:.0%} of the border pixels are darker than {_WHITE}")
-        if not any(m.any() for m in masks):
-            raise NoHull("every picture is white")
-        distance = list(pool.map(_signed_distance, masks))
+    masks = parallel(lambda image: object_mask(image, backdrop), images)
+    if not any(m.any() for m in masks):
+        raise NoHull("no picture shows anything but backdrop")
+    distance = parallel(_signed_distance, masks)
     poses, intrinsics = stack_cameras(cameras, torch.device("cpu"))
     pictures, distances = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (images, distance))
     return Silhouettes(pictures, distances, poses.to(device), intrinsics)
 
 
-def object_pixels(views: Sequence[View]) -> float:
+def object_pixels(views: Sequence[View], backdrop: Backdrop) -> float:
     """The mean number of pixels that the object covers in a view, measured on small pictures."""
     _, images = _small_pictures(views)
-    share = float(np.mean([object_mask(image).mean() for image in images]))
+    share = float(np.mean([object_mask(image, backdrop).mean() for image in images]))
     return share * views[0].camera.width * views[0].camera.height
-
-
-def object_mask(image: np.ndarray) -> np.ndarray:
-    """(h, w) bool: everything but the white that is connected to the border, so white parts inside stay object."""
-    white = (image.min(axis=2) >= _WHITE).astype(np.uint8)
-    framed = cv2.copyMakeBorder(white, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    cv2.floodFill(framed, None, (0, 0), 2)
-    return framed[1:-1, 1:-1] != 2
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from gaussian_splatting.background import Color
 from gaussian_splatting.geometry import rigid_inverse
 from gaussian_splatting.training.state import LossConfig
 from gaussian_splatting.views import View
@@ -28,6 +29,7 @@ class TrainConfig:
     sh_degree: int = 0
     sh_every: int = 1000  # the harmonics of one more degree start after this many iterations
     loss: LossConfig = field(default_factory=LossConfig)
+    background: Color | None = None  # behind the object; None: measured along the borders of the pictures
 
     # learning rates of Adam; those of the means are in units of the extent of the cameras (3DGS), or of a pixel of the
     # present level, as wide as it is at the object
@@ -60,6 +62,8 @@ class TrainConfig:
     # growth by budget: this times the object's pixels in a mean view to the power of BUDGET_POWER; 0: by threshold
     budget: float = 0.0
     start_share: float = 0.5  # of the budget: the Gaussians of the hull; the others come linearly
+
+    exposure_at: tuple[int, ...] = ()  # iterations after which the exposure of every view is solved
 
     @staticmethod
     def paper(iterations: int = 30_000, sh_degree: int = 0) -> "TrainConfig":
@@ -108,6 +112,7 @@ class TrainConfig:
             budget=budget,
             start_share=0.25,
             sh_rest_share=0.2,
+            exposure_at=tuple(iterations * tenths // 10 for tenths in (1, 2, 3, 5, 7)),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -142,7 +147,8 @@ class TrainConfig:
     def _stops_at(self, i: int, every: int) -> bool:
         level = any(start == i for start, _ in self.levels)
         sh = self.sh_degree_at(i) != self.sh_degree_at(i - 1)
-        return i % every == 0 or level or sh or self.densifies_at(i) or self.resets_opacity_at(i)
+        exposure = i in self.exposure_at
+        return i % every == 0 or level or sh or exposure or self.densifies_at(i) or self.resets_opacity_at(i)
 
 
 def view_order(count: int, config: TrainConfig, generator: torch.Generator) -> Int64[Tensor, "iterations b"]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from gaussian_splatting.background import Color
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.views import View
 
@@ -22,10 +23,10 @@ ADAM_EPS = 1e-15  # as 3DGS: gradients of a mean over pixels are tiny, and 1e-8 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """(1 - ssim_weight) L1 + ssim_weight (1 - SSIM), on pictures over `background`."""
+    """(1 - ssim_weight) L1 + ssim_weight (1 - SSIM), on pictures over `background`, a color in [0, 1]."""
 
     ssim_weight: float = 0.2
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    background: Color = (1.0, 1.0, 1.0)
 
 
 @dataclass

@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from gaussian_splatting.background import Backdrop, Color, measured_backdrop
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.quality import mean_psnr
@@ -22,9 +23,10 @@ from gaussian_splatting.training.density import (
     split_long_axis,
 )
 from gaussian_splatting.training.engine import make_engine
+from gaussian_splatting.training.exposure import Exposures, corrected, solve_exposures
 from gaussian_splatting.training.initialize import NoHull, object_pixels, random_cube, visual_hull
 from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, camera_extent, learning_rates, view_order
-from gaussian_splatting.training.state import Engine, TrainingState
+from gaussian_splatting.training.state import Engine, LossConfig, TrainingState
 from gaussian_splatting.views import View, check_sizes
 
 __all__ = ["TrainConfig", "TrainResult", "train"]
@@ -40,12 +42,15 @@ _RESET_OPACITY = 0.01  # 3DGS
 @dataclass(frozen=True)
 class TrainResult:
     """The model on the training device, its PSNR on training views (dB), the seconds that training took (without
-    evaluation), and one record per tick: iteration, seconds, loss, gaussians, and psnr if there are evaluate_views."""
+    evaluation), one record per tick: iteration, seconds, loss, gaussians, and psnr if there are evaluate_views; the
+    color in [0, 1] that the model is drawn over, and the exposure that each view was found to have."""
 
     gaussians: Gaussians
     psnr: float
     seconds: float
     history: list[Record]
+    background: Color
+    exposures: Exposures
 
 
 def train(
@@ -67,9 +72,9 @@ def train(
     check_sizes(views)
     run = _Run.start(list(views), config, torch.device(device), seed, checkpoint)
     run.go_on(evaluate_views)
-    sample = views[:: max(1, len(views) // _PSNR_VIEWS)]
-    model = run.state.gaussians()
-    return TrainResult(model, mean_psnr(model, sample, config.loss.background), run.seconds, run.history)
+    sample = run.corrected_views()[:: max(1, len(views) // _PSNR_VIEWS)]
+    model, color = run.state.gaussians(), run.loss.background
+    return TrainResult(model, mean_psnr(model, sample, color), run.seconds, run.history, color, run.exposures)
 
 
 @dataclass
@@ -78,6 +83,7 @@ class _Run:
 
     views: list[View]
     config: TrainConfig
+    loss: LossConfig
     seed: int
     engine: Engine
     state: TrainingState
@@ -85,6 +91,7 @@ class _Run:
     budget: int
     checkpoint: Path | None
     fingerprint: str
+    exposures: Exposures
     iteration: int = 0
     seconds: float = 0.0
     history: list[Record] = field(default_factory=list)
@@ -97,9 +104,26 @@ class _Run:
         began = time.perf_counter()
         mark = fingerprint(config.as_dict(), seed, views) if checkpoint else ""
         saved = load_checkpoint(checkpoint, mark, device) if checkpoint else None
-        budget = round(config.budget * object_pixels(views) ** BUDGET_POWER) if config.budget else 0
-        state = saved.state if saved else _first_state(views, config, device, seed, budget)
-        run = _Run(views, config, seed, make_engine(device), state, camera_extent(views), budget, checkpoint, mark)
+        backdrop = measured_backdrop([view.image for view in views])
+        if config.background:
+            backdrop = replace(backdrop, color=config.background)
+        budget = round(config.budget * object_pixels(views, backdrop) ** BUDGET_POWER) if config.budget else 0
+        state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop)
+        exposures = saved.exposures if saved else Exposures.equal(len(views))
+        loss = replace(config.loss, background=backdrop.color)
+        run = _Run(
+            views,
+            config,
+            loss,
+            seed,
+            make_engine(device),
+            state,
+            camera_extent(views),
+            budget,
+            checkpoint,
+            mark,
+            exposures,
+        )
         if saved:
             log.info("training goes on after %d iterations", saved.iteration)
             run.iteration, run.seconds, run.history = saved.iteration, saved.seconds, saved.history
@@ -117,13 +141,12 @@ class _Run:
                     continue
                 began, steps = time.perf_counter(), slice(self.iteration, stop)
                 self._set_level()
-                loss = self.engine.run(
-                    self.state, order[steps], {k: v[steps] for k, v in rates.items()}, self.config.loss
-                )
+                loss = self.engine.run(self.state, order[steps], {k: v[steps] for k, v in rates.items()}, self.loss)
                 loss_sum, loss_steps = loss_sum + loss * (stop - self.iteration), loss_steps + stop - self.iteration
                 bar.update(stop - self.iteration)
                 self.iteration = stop
                 self._change_density()
+                self._match_exposures()
                 self.seconds += time.perf_counter() - began
                 if stop % _TICK == 0 or stop == self.config.iterations:
                     self._record(loss_sum / loss_steps, evaluate_views, bar)
@@ -139,8 +162,20 @@ class _Run:
         divisor = self.config.divisor_at(self.iteration, first.width)
         level = round(first.width / divisor), round(first.height / divisor)
         if level != self.level:
-            self.engine.set_views(self.views, *level)
+            self.engine.set_views(self.corrected_views(), *level)
             self.level = level
+
+    def corrected_views(self) -> list[View]:
+        """The pictures as they would be with the same exposure, as far as that is known by now."""
+        return corrected(self.views, self.exposures, self.loss.background)
+
+    def _match_exposures(self) -> None:
+        """Solves the exposures when their time has come; the next level, or this one anew, takes corrected pictures."""
+        if self.iteration in self.config.exposure_at:
+            before = self.exposures
+            self.exposures = solve_exposures(self.state.gaussians(), self.views, self.loss.background)
+            if before.model or self.exposures.model:
+                self.level = (0, 0)
 
     def _change_density(self) -> None:
         """What follows step number `iteration`."""
@@ -169,7 +204,7 @@ class _Run:
             "loss": loss,
             "gaussians": len(self.state),
         }
-        model, background = self.state.gaussians(), self.config.loss.background
+        model, background = self.state.gaussians(), self.loss.background
         if evaluate_views:
             record["psnr"] = mean_psnr(model, evaluate_views, background)
         self.history.append(record)
@@ -181,17 +216,21 @@ class _Run:
         bar.set_postfix(figures, refresh=False)
 
     def _save(self, path: Path) -> None:
-        save_checkpoint(path, Checkpoint(self.state, self.iteration, self.seconds, self.history), self.fingerprint)
+        save_checkpoint(
+            path, Checkpoint(self.state, self.exposures, self.iteration, self.seconds, self.history), self.fingerprint
+        )
 
 
-def _first_state(views: list[View], config: TrainConfig, device: torch.device, seed: int, budget: int) -> TrainingState:
+def _first_state(
+    views: list[View], config: TrainConfig, device: torch.device, seed: int, budget: int, backdrop: Backdrop
+) -> TrainingState:
     generator = _generator(seed, -1)
     sh_degree = config.sh_degree_at(0)
     count = round(budget * config.start_share) if budget else config.start_count
     start = None
     if config.hull:
         try:
-            start = visual_hull(views, count, sh_degree, generator, config.start_opacity, device)
+            start = visual_hull(views, count, sh_degree, generator, config.start_opacity, backdrop, device)
         except NoHull as reason:
             log.warning("no visual hull to start from (%s): starting from a random cloud", reason)
     if start is None:
