@@ -33,5 +33,5 @@ def progress(items: Iterable[Any] | None = None, *, desc: str, leave: bool = Tru
     displays go to the log of this module, one every EVERY_S seconds."""
     if on_terminal():
         return tqdm(items, desc=desc, leave=leave, **more)
-    pace = {"mininterval": EVERY_S, "maxinterval": EVERY_S, "delay": EVERY_S}
+    pace: dict[str, Any] = {"mininterval": EVERY_S, "maxinterval": EVERY_S, "delay": EVERY_S}
     return tqdm(items, desc=desc, leave=False, file=_Lines(), bar_format=_LINE, **pace, **more)
