@@ -46,11 +46,13 @@ def run_class(config: RunConfig) -> int:
     job = open_job(config)
     data = steps.load_views(job)
     samples = steps.load_samples(job, data)
+    features = steps.load_features(job)
     model = steps.train_or_load(job, data.gallery)
-    poses = steps.localize_samples(job, model, data.gallery, samples)
-    verdicts = judge(job, model, data.gallery, samples, poses)
+    inspector = steps.open_inspector(job, model, data.gallery, features.pyramid)
+    poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
+    verdicts = judge(inspector, samples, poses, features.warnings)
     conclude(job, data, model, samples, poses, verdicts)
-    return int(config.fail_on_defect and any(decision != OK for decision in verdicts.decisions))
+    return int(config.fail_on_defect and any(verdict.decision != OK for verdict in verdicts.each))
 
 
 if __name__ == "__main__":

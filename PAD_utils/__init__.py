@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from PAD_utils.data.held_out import split
     from PAD_utils.data.mad import ClassData, Sample, load_class
     from PAD_utils.errors import UserError
+    from PAD_utils.inspector import InspectConfig, Inspector, Verdict
     from PAD_utils.score.anomaly import ScoreConfig
+    from PAD_utils.score.features import make_features
     from PAD_utils.score.regions import Region
 
 _HOMES = {
@@ -19,13 +21,17 @@ _HOMES = {
     "Sample": "data.mad",
     "load_class": "data.mad",
     "UserError": "errors",
+    "InspectConfig": "inspector",
+    "Inspector": "inspector",
+    "Verdict": "inspector",
     "ScoreConfig": "score.anomaly",
+    "make_features": "score.features",
     "Region": "score.regions",
 }
 
 __all__ = [
-    "ClassData", "Region", "Sample", "ScoreConfig", "UserError", "load_class",
-    "split",
+    "ClassData", "InspectConfig", "Inspector", "Region", "Sample", "ScoreConfig", "UserError", "Verdict", "load_class",
+    "make_features", "split",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from PAD_utils.run import steps
 from PAD_utils.run.conclude import measure
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job, open_job
-from PAD_utils.run.judge import judge_with
+from PAD_utils.run.judge import judge
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.pyramid import FeaturePyramid
 
@@ -45,8 +45,9 @@ def decisions(job: Job, pyramid: FeaturePyramid) -> dict[str, Any]:
     data = steps.load_views(job)
     model = steps.train_or_load(job, data.gallery)
     samples = steps.load_samples(job, data)
-    poses = steps.localize_samples(job, model, data.gallery, samples)
-    verdicts = judge_with(job, model, data.gallery, samples, poses, pyramid, [])
+    inspector = steps.open_inspector(job, model, data.gallery, pyramid)
+    poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
+    verdicts = judge(inspector, samples, poses, [])
     metrics, _ = measure(job, model, samples, poses, verdicts)
     shown = ("features", "image_auroc", "pixel_auroc", "aupro", "n_not_localised", "decision")
     return {

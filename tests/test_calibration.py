@@ -1,12 +1,9 @@
 """Thresholds keep their promise on fresh scores, and decisions survive being stored."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from PAD_utils.errors import UserError
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate, upper_quantile
 
 
@@ -53,20 +50,6 @@ def test_decisions() -> None:
     calibration = Calibration(threshold=2.0, false_alarm_rate=0.01, views=10, inflation=1.0)
     assert [calibration.decide(s) for s in (1.0, 2.0, 2.1)] == [OK, OK, DEFECT]
     assert calibration.decide(9.0, localized=False) == NOT_LOCALISED
-
-
-def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
-    calibration = calibrate([1.0, 2.0, 1.5, 1.2, 1.1, 1.4], 0.01)
-    calibration.save(tmp_path / "calibration.json")
-    assert Calibration.load(tmp_path / "calibration.json") == calibration
-
-
-@pytest.mark.parametrize("content", ['{"threshold": 1}', '{"threshold": "x"}', '{"other": 1}', "[]", "{"])
-def test_another_file_is_named(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "calibration.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match="calibration.json"):
-        Calibration.load(path)
 
 
 def test_wrong_arguments_are_refused() -> None:

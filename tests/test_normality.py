@@ -1,13 +1,10 @@
 """What is normal is learned from good pairs; exposure and noise are no defects; what was learned survives its file."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from PAD_utils.errors import UserError
 from PAD_utils.score.anomaly import ScoreConfig, _own_noise, learn_normality, score_pairs
 from PAD_utils.score.exposure import matched_exposure, matched_light
 from PAD_utils.score.features import GradientFeatures
@@ -112,17 +109,6 @@ def test_scores_hardly_move_with_exposure() -> None:
     plain = score_pairs(GradientFeatures(), good, renderings, config).image_scores
     dark = score_pairs(GradientFeatures(), darker, renderings, config).image_scores
     assert float((dark / plain - 1).abs().max()) < 0.15
-
-
-def test_normality_survives_its_file_and_another_file_is_named(tmp_path: Path) -> None:
-    normality = Normality([torch.tensor([1.0, 2.0])], [torch.tensor([0.5, 0.25])], [0.3])
-    normality.save(tmp_path / "normality.json")
-    again = Normality.load(tmp_path / "normality.json")
-    torch.testing.assert_close(again.floor[0], normality.floor[0])
-    torch.testing.assert_close(again.edge[0], normality.edge[0])
-    (tmp_path / "other.json").write_text('{"floor": 1}')
-    with pytest.raises(UserError, match="other.json"):
-        Normality.load(tmp_path / "other.json")
 
 
 def test_other_features_and_no_views_are_refused() -> None:

@@ -1,25 +1,21 @@
-"""The bank of views rendered from the model itself: finer than the gallery, and made once per model."""
+"""The bank of views rendered from the model itself: finer than the gallery."""
 
-import hashlib
-import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.files import torch_bytes
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.types import object_center
 from gaussian_splatting.rendering import render
-from PAD_utils.files import write_bytes
-from PAD_utils.pose.retrieval import Bank
-from PAD_utils.pose.silhouette import Thumbnails, make_thumbnails
+from PAD_utils.pose.retrieval import Bank, BankRetriever
+from PAD_utils.pose.silhouette import make_thumbnails
 
 VIEWS = 1000  # over the full sphere: 6.9 degrees apart, a third of what refinement can undo
 VIEW_PX = 64
@@ -28,29 +24,17 @@ _FRAME_FILL = 0.95  # share of the half frame that the object's outermost Gaussi
 _OUTERMOST = 0.999  # share of the Gaussians within that reach
 _CELL_PX = 1.5  # cells of the simplified model that is drawn
 _BATCH = 32
-_VERSION = 2  # part of the fingerprint: raise it when thumbnails or views change
-
-_log = logging.getLogger(__name__)
 
 
-def load_or_make_bank(path: Path, gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
-    """The bank of this very model: read from `path`, or made and saved there when it is missing, broken or of another
-    model. It lives on the device of the Gaussians."""
-    key = fingerprint(gaussians, gallery)
-    device = gaussians.means.device
-    bank = _read(path, key, device)
-    if bank is None:
-        bank = make_bank(gaussians, gallery)
-        tensors = {**vars(bank.thumbnails), "cam_from_world": bank.cam_from_world, "distance": bank.distance}
-        # Thumbnails are kept in half precision, here as on disk, so that a bank that was read is the one that was made.
-        tensors["polar"] = tensors["polar"].half()
-        bank = _bank({name: tensor.float() for name, tensor in tensors.items()})
-        write_bytes(path, torch_bytes({"key": key, "tensors": {name: t.cpu() for name, t in tensors.items()}}))
-    return bank
+def bank_retriever(gaussians: Gaussians, gallery: Sequence[Camera], camera_angle_x_rad: float) -> BankRetriever:
+    """The retriever over views rendered from the model (`--retrieval bank`), on the device of the Gaussians."""
+    return BankRetriever(make_bank(gaussians, gallery), camera_angle_x_rad, "bank")
 
 
 def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
-    """Renders the model from a sphere of directions, as far away as the gallery, and keeps the thumbnails."""
+    """Renders the model from a sphere of directions, as far away as the gallery, and keeps the thumbnails.
+
+    They are rounded to half precision, in which they are saved: a bank that was read is the one that was made."""
     cameras = view_sphere(gaussians, gallery)
     center = object_center(gaussians)
     distance = (cameras[0].center.to(center) - center).norm().item()
@@ -61,6 +45,7 @@ def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
             image = render(simple, cameras[first : first + _BATCH]).image
             pictures.append((image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1))
     thumbnails = make_thumbnails(torch.cat(pictures), cameras[0].fx)
+    thumbnails = replace(thumbnails, polar=thumbnails.polar.half().float())
     poses = torch.stack([camera.cam_from_world for camera in cameras]).to(thumbnails.ray)
     return Bank(thumbnails, poses, (poses[:, :3, :3] @ center.to(poses) + poses[:, :3, 3]).norm(dim=1))
 
@@ -102,33 +87,3 @@ def look_at(eye: Float[Tensor, "3"], target: Float[Tensor, "3"]) -> Float[Tensor
     right = right / right.norm()
     rotation = torch.stack((right, torch.linalg.cross(forward, right), forward))
     return rigid(rotation, -(rotation @ eye))
-
-
-def fingerprint(gaussians: Gaussians, gallery: Sequence[Camera]) -> str:
-    """Changes when the model, the gallery's cameras or the way of making a bank changes."""
-    digest = hashlib.sha256(f"{_VERSION} {VIEWS} {VIEW_PX} {_REACH_DEG}".encode())
-    for name, tensor in gaussians.as_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    for camera in gallery:
-        digest.update(camera.cam_from_world.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path, key: str, device: torch.device) -> Bank | None:
-    """The bank saved at `path` if it has this key, else None; a damaged file is made again, which loses nothing."""
-    if not path.is_file():
-        return None
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        if saved["key"] != key:
-            return None
-        return _bank({name: tensor.float() for name, tensor in saved["tensors"].items()})
-    except Exception as error:  # unpickling a cut file raises nearly anything
-        _log.warning("%s cannot be read (%s: %s); making it again", path, type(error).__name__, error)
-        return None
-
-
-def _bank(tensors: dict[str, Tensor]) -> Bank:
-    cam_from_world, distance = tensors.pop("cam_from_world"), tensors.pop("distance")
-    return Bank(Thumbnails(**tensors), cam_from_world, distance)

@@ -34,7 +34,7 @@ def conclude(
         log_figures(job.config, metrics)
     run = write_run_json(job, {"class": data.description})
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
-    shown = report_images(job, samples, poses, verdicts)
+    shown = report_images(job, samples, verdicts)
     threshold = None if verdicts.calibration is None else verdicts.calibration.threshold
     title = f"{job.config.classname}: {len(samples)} pictures"
     write_report(job.folder / "report.html", title, {**metrics, **details}, run, shown, threshold, poses_of_gallery)
@@ -52,31 +52,32 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
     for stale in set((job.folder / MAPS_FOLDER).glob("*/*.tiff")).difference(paths):
         stale.unlink()
     for i, sample in enumerate(samples):
-        write_map(paths[i], verdicts.maps[i].numpy())
+        verdict = verdicts.each[i]
+        write_map(paths[i], verdict.map.numpy())
         label = _label(job, sample)
-        rows.append(ImageRow(sample.defect, sample.name, label, verdicts.scores[i], verdicts.decisions[i], seconds))
+        rows.append(ImageRow(sample.defect, sample.name, label, verdict.score, verdict.decision, seconds))
     write_table(job.folder / "images.csv", rows)
-    found = zip(samples, verdicts.regions, strict=True)
-    write_json(job.folder / "regions.json", {sample.key: [r.as_json() for r in regions] for sample, regions in found})
+    found = {s.key: [r.as_json() for r in v.regions] for s, v in zip(samples, verdicts.each, strict=True)}
+    write_json(job.folder / "regions.json", found)
 
 
-def report_images(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> list[ReportImage]:
+def report_images(job: Job, samples: list[Sample], verdicts: Verdicts) -> list[ReportImage]:
     """What the report shows of each picture."""
     return [
         ReportImage(
             sample.defect,
             sample.name,
             _label(job, sample),
-            verdicts.scores[i],
-            verdicts.decisions[i],
+            verdict.score,
+            verdict.decision,
             sample.image.numpy(),
-            verdicts.renderings[i].numpy(),
-            verdicts.maps[i].numpy(),
+            verdict.rendering.numpy(),
+            verdict.map.numpy(),
             None if sample.mask is None else sample.mask.numpy(),
-            poses.estimates[i].camera.to_blender().numpy(),
-            verdicts.regions[i],
+            verdict.pose.camera.to_blender().numpy(),
+            verdict.regions,
         )
-        for i, sample in enumerate(samples)
+        for sample, verdict in zip(samples, verdicts.each, strict=True)
     ]
 
 
@@ -89,9 +90,9 @@ def measure(
         details: dict[str, Any] = {"undefined": dict.fromkeys(_METRICS, reason), "per_defect": {}, "curves": {}}
     else:
         details = evaluate(
-            [m.numpy() for m in verdicts.maps],
+            [v.map.numpy() for v in verdicts.each],
             [None if s.mask is None else s.mask.numpy() for s in samples],
-            np.array(verdicts.scores),
+            np.array([v.score for v in verdicts.each]),
             [s.label for s in samples],
             [s.defect for s in samples],
         )
@@ -125,9 +126,9 @@ def decision_figures(samples: list[Sample], verdicts: Verdicts, unlabeled: bool)
     if verdicts.calibration is None:
         return None
     alarm: dict[int, list[bool]] = {} if unlabeled else {0: [], 1: []}
-    for sample, decision in zip(samples, verdicts.decisions, strict=True):
-        if not unlabeled and decision != NOT_LOCALISED:
-            alarm[sample.label].append(decision == DEFECT)
+    for sample, verdict in zip(samples, verdicts.each, strict=True):
+        if not unlabeled and verdict.decision != NOT_LOCALISED:
+            alarm[sample.label].append(verdict.decision == DEFECT)
     good, bad = alarm.get(0), alarm.get(1)
     return {
         **asdict(verdicts.calibration),

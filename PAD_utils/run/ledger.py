@@ -6,13 +6,15 @@ A stage is taken as done only if its fingerprint - everything that its result de
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from gaussian_splatting.views import View
+from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,23 @@ def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
     """A short hash of each picture's pixels (uint8 (h, w, 3))."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda p: hashlib.blake2b(p.cpu().numpy(), digest_size=12).hexdigest(), pictures))
+
+
+def fingerprint_file(path: Path) -> str:
+    """A short hash of a file's content. Raises UserError when it cannot be read."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+
+
+def fingerprint_views(views: Sequence[View]) -> list[object]:
+    """Names, cameras and pixels of views, as short text."""
+    pixels = fingerprint_pictures(view.image for view in views)
+    return [
+        (v.name, {**vars(v.camera), "cam_from_world": v.camera.cam_from_world.tolist()}, p)
+        for v, p in zip(views, pixels, strict=True)
+    ]
 
 
 class Ledger:

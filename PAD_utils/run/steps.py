@@ -1,9 +1,11 @@
-"""The first steps of the main job: pictures, model, poses. Each takes what the one before returned."""
+"""The first steps of the main job: pictures, model, inspector, poses. Each takes what the one before returned."""
 
 import logging
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -16,18 +18,21 @@ from gaussian_splatting.pose.types import PoseEstimate, Refiner
 from gaussian_splatting.progress import progress
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
-from PAD_utils.data.held_out import Gallery, split
+from PAD_utils.data.held_out import Gallery, split, split_by_name
 from PAD_utils.data.layout import list_pictures
 from PAD_utils.data.mad import ClassData, Sample, check_names, load_class
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
-from PAD_utils.pose.bank import load_or_make_bank
-from PAD_utils.pose.localize import localize
+from PAD_utils.inspector import InspectConfig, Inspector, batches
+from PAD_utils.pose.bank import bank_retriever
 from PAD_utils.pose.loftr import loftr_retriever
-from PAD_utils.pose.retrieval import BankRetriever, Retriever, gallery_retriever, query_camera
+from PAD_utils.pose.retrieval import Retriever, gallery_retriever, query_camera
 from PAD_utils.run.job import Job
-from PAD_utils.run.ledger import fingerprint, fingerprint_pictures
+from PAD_utils.run.ledger import fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
 from PAD_utils.run.outputs import PoseFile
+from PAD_utils.score.anomaly import ScoreConfig
+from PAD_utils.score.features import FAST_FEATURES, make_features
+from PAD_utils.score.pyramid import FeaturePyramid
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +42,8 @@ _PICTURES_AT_ONCE = 64  # localized between two saves of what is done so far
 
 @dataclass(frozen=True)
 class Model:
-    """The good object, the PLY file that holds it, how it came about (None where an earlier program trained it), and
-    the names of the views that its training did not see."""
+    """The good object, the PLY file that holds it and its content's hash, how it came about (None where an earlier
+    program trained it), and the names of the views that its training did not see."""
 
     gaussians: Gaussians
     path: Path
@@ -48,12 +53,18 @@ class Model:
     held_out: Sequence[str] = ()
 
 
+class Features(NamedTuple):
+    """What pictures are compared by, and what a user has to be told about it."""
+
+    pyramid: FeaturePyramid
+    warnings: list[str]
+
+
 @dataclass(frozen=True)
 class Poses:
     """One estimate per sample, and the seconds that one picture took on average."""
 
     estimates: list[PoseEstimate]
-    fingerprint: str
     retrieve_seconds: float
     refine_seconds: float
 
@@ -73,19 +84,20 @@ def train_or_load(job: Job, gallery: list[View]) -> Model:
     path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
     if not config.train:
         path = path if path.exists() else newest_model(job.folder)
-        return Model(_load_model(job, path), path, fingerprint(path.stat().st_mtime_ns), *_known_facts(job))
+        return Model(_load_model(job, path), path, fingerprint_file(path), *_known_facts(job))
     views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
-    mark = fingerprint(training.as_dict(), config.seed, _describe(views.seen))
-    facts = job.ledger.find("train", mark)
+    key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen))
+    facts = job.ledger.find("train", key)
     checkpoint = job.folder / "checkpoint.pt"
     if facts is None or not path.exists():
         with explaining(job.folder):
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians)
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
-        job.ledger.record("train", mark, facts)
+        job.ledger.record("train", key, facts)
     checkpoint.unlink(missing_ok=True)
-    return Model(_load_model(job, path), path, mark, facts["psnr"], facts["seconds"], facts.get("held_out", ()))
+    known = facts["psnr"], facts["seconds"], facts.get("held_out", ())
+    return Model(_load_model(job, path), path, fingerprint_file(path), *known)
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
@@ -108,23 +120,63 @@ def load_samples(job: Job, data: ClassData) -> list[Sample]:
     return samples
 
 
-def localize_samples(job: Job, model: Model, gallery: list[View], samples: list[Sample]) -> Poses:
-    """Step 4: where every sample was photographed from. What is done is kept if the run is interrupted."""
-    config = job.config
-    setting = (config.retrieval, config.refiner, config.k, config.hypotheses, config.camera_angle_x)
-    pictures = [s.key for s in samples], fingerprint_pictures(s.image for s in samples)
-    mark = fingerprint(model.fingerprint, setting, pictures)
-    angle = config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
-    file = PoseFile(job.folder, mark, {s.key: query_camera(*_size(s), angle) for s in samples})
+def load_features(job: Job) -> Features:
+    """What --features asks for, or the fallback. Raises UserError for an unknown name, or weights that do not fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        pyramid = make_features(job.config.features or FAST_FEATURES, job.config.weights, job.device)
+    said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    for line in said:
+        log.warning("%s", line)
+    return Features(pyramid, said)
+
+
+def open_inspector(job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid) -> Inspector:
+    """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
+    configuration saved it. The rate of false alarms may be another one."""
+    config, folder, refiner = job.config, job.folder / "inspector", make_refiner(job)
+    score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
+    setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, config.camera_angle_x)
+    weights = config.weights and fingerprint_file(config.weights)
+    asked = asdict(replace(setting, false_alarm_rate=0.0)), pyramid.name, weights, config.refiner, config.k
+    known = model.fingerprint, fingerprint_views(gallery), list(model.held_out), _retrieval(job)
+    key = fingerprint(*asked, *known)
+    if job.ledger.find("inspector", key) is not None:
+        retriever = make_retriever(job, model, gallery) if config.retrieval == "loftr" else None
+        try:
+            inspector = Inspector.load(folder, pyramid, retriever=retriever, refiner=refiner, device=job.device)
+        except UserError as error:
+            log.warning("%s: it is made anew", error)
+        else:
+            if inspector.config.false_alarm_rate != config.false_alarm_rate and inspector.calibration is not None:
+                inspector.calibrate(config.false_alarm_rate)
+                inspector.save(folder)
+            return inspector
+    views = split_by_name(gallery, model.held_out)
+    retriever = make_retriever(job, model, gallery)
+    inspector = Inspector(
+        model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,
+        refiner=refiner,
+    )  # fmt: skip
+    inspector.save(folder)
+    job.ledger.record("inspector", key, {})
+    return inspector
+
+
+def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Inspector, samples: list[Sample]) -> Poses:
+    """Step 5: where every sample was photographed from. What is done is kept if the run is interrupted."""
+    config, pictures = job.config, [sample.image for sample in samples]
+    setting = config.refiner, config.k, config.hypotheses, config.camera_angle_x, _retrieval(job)
+    known = model.fingerprint, fingerprint_views(gallery), fingerprint_pictures(pictures)
+    key = fingerprint(setting, *known, [sample.key for sample in samples])
+    angle = inspector.camera_angle_x_rad
+    file = PoseFile(job.folder, key, {s.key: query_camera(*_size(s), angle) for s in samples})
     todo = [sample for sample in samples if sample.key not in file.estimates]
-    if todo:
-        retriever, refiner = make_retriever(job, model, gallery), make_refiner(job)
-        with progress(desc="localize", total=len(todo)) as bar:
-            for some in _batches(todo):
-                images = torch.stack([s.image for s in some])
-                found = localize(model.gaussians, images, retriever, refiner, config.hypotheses)
-                file.add([s.key for s in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
-                bar.update(len(some))
+    with progress(desc="localize", total=len(todo)) as bar:
+        for some in batches([sample.image for sample in todo], _PICTURES_AT_ONCE):
+            found = inspector.localize(torch.stack([todo[i].image for i in some]))
+            file.add([todo[i].key for i in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
+            bar.update(len(some))
     file.finish([sample.key for sample in samples])
     lost = [s.key for s in samples if not file.estimates[s.key].converged]
     if lost:
@@ -134,9 +186,7 @@ def localize_samples(job: Job, model: Model, gallery: list[View], samples: list[
             *(len(lost), len(samples), lost[0]),
         )
     count = max(1, len(samples))
-    return Poses(
-        [file.estimates[s.key] for s in samples], mark, file.retrieve_seconds / count, file.refine_seconds / count
-    )
+    return Poses([file.estimates[s.key] for s in samples], file.retrieve_seconds / count, file.refine_seconds / count)
 
 
 def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
@@ -145,9 +195,7 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
     if job.config.retrieval == "nearest":
         return gallery_retriever(gallery, angle, job.device)
     if job.config.retrieval == "bank":
-        path = model.path.parent / "pose_bank.pt"
-        bank = load_or_make_bank(path, model.gaussians, [view.camera for view in gallery])
-        return BankRetriever(bank, angle, "bank")
+        return bank_retriever(model.gaussians, [view.camera for view in gallery], angle)
     return loftr_retriever(gallery, angle, job.config.loftr_weights, job.device)
 
 
@@ -161,23 +209,11 @@ def _size(sample: Sample) -> tuple[int, int]:
     return sample.image.shape[1], sample.image.shape[0]
 
 
-def _batches(samples: list[Sample]) -> list[list[Sample]]:
-    """Samples of one picture size together, at most _PICTURES_AT_ONCE."""
-    by_size: dict[tuple[int, int], list[Sample]] = {}
-    for sample in samples:
-        by_size.setdefault(_size(sample), []).append(sample)
-    return [
-        group[i : i + _PICTURES_AT_ONCE] for group in by_size.values() for i in range(0, len(group), _PICTURES_AT_ONCE)
-    ]
-
-
-def _describe(views: list[View]) -> list[object]:
-    """Names, cameras and pixels of the views, as short text."""
-    pixels = fingerprint_pictures(view.image for view in views)
-    return [
-        (v.name, v.camera.width, v.camera.height, v.camera.fx, v.camera.cam_from_world.tolist(), p)
-        for v, p in zip(views, pixels, strict=True)
-    ]
+def _retrieval(job: Job) -> tuple[str | None, str | None]:
+    """Which retrieval, and the content of the weights that it is told to use."""
+    weights = job.config.loftr_weights
+    used = weights is not None and weights.is_file() and job.config.retrieval == "loftr"
+    return job.config.retrieval, fingerprint_file(weights) if weights is not None and used else None
 
 
 def _load_model(job: Job, path: Path) -> Gaussians:

@@ -1,16 +1,11 @@
 """From scores to decisions: a threshold that good parts exceed at a chosen rate, learned from good views."""
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
-
-from PAD_utils.errors import UserError
-from PAD_utils.files import read_json, write_json
 
 OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
 
@@ -29,22 +24,6 @@ class Calibration:
         if not localized:
             return NOT_LOCALISED
         return DEFECT if score > self.threshold else OK
-
-    def save(self, path: Path) -> None:
-        """Writes it as JSON."""
-        write_json(path, asdict(self))
-
-    @staticmethod
-    def load(path: Path) -> "Calibration":
-        """Reads what `save` wrote. Raises UserError, naming the file, if that is not what it holds."""
-        content: Any = read_json(path)
-        try:
-            return Calibration(**{k: type(getattr(_EXAMPLE, k))(v) for k, v in content.items()})
-        except (TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{path} is not a calibration ({error}); remove it to calibrate again") from error
-
-
-_EXAMPLE = Calibration(0.0, 0.0, 0, 0.0)
 
 
 def calibrate(

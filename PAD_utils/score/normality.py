@@ -7,15 +7,11 @@ an edge much is normal, on a flat face little is. A residual counts by how many 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-
-from PAD_utils.errors import UserError
-from PAD_utils.files import read_json, write_json
 
 _LEAST_FLOOR = 0.1  # of the mean residual: no channel is trusted to be exact on flat faces
 _LEAST_SHARE = 0.1  # of the mean of all channels of the level: a channel that is silent on good views may not shout
@@ -33,21 +29,6 @@ class Normality:
     floor: list[Float[Tensor, "_"]]
     edge: list[Float[Tensor, "_"]]
     noise: list[float]
-
-    def save(self, path: Path) -> None:
-        """Writes it as JSON."""
-        channels = {"floor": [x.tolist() for x in self.floor], "edge": [x.tolist() for x in self.edge]}
-        write_json(path, {**channels, "noise": self.noise}, None)
-
-    @staticmethod
-    def load(path: Path) -> "Normality":
-        """Reads what `save` wrote. Raises UserError, naming the file, if that is not what it holds."""
-        content = read_json(path)
-        try:
-            floor, edge = ([torch.tensor(x, dtype=torch.float32) for x in content[k]] for k in ("floor", "edge"))
-            return Normality(floor, edge, [float(x) for x in content["noise"]])
-        except (TypeError, KeyError, ValueError) as error:
-            raise UserError(f"{path} holds no statistics of residuals ({error}); remove it to learn again") from error
 
     def expected(self, level: int, rendered: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The expected squared residual at every place of a level. Raises ValueError if the channels do not match."""

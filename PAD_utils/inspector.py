@@ -1,0 +1,287 @@
+"""Inspecting photographs from Python: a model of the good object, what is usual on it, and a threshold, in one object.
+
+It trains nothing, and writes nothing but what `save` is asked for. Storing, resuming and reporting are in `run/`.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.images import read_image
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.progress import progress
+from gaussian_splatting.rendering import render
+from gaussian_splatting.training.train import TrainResult
+from gaussian_splatting.views import View
+from PAD_utils.errors import UserError
+from PAD_utils.inspector_files import Saved, Usual, read_inspector, write_inspector
+from PAD_utils.pose.bank import bank_retriever
+from PAD_utils.pose.localize import Localization, localize
+from PAD_utils.pose.retrieval import BankRetriever, Retriever
+from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.score.calibration import NOT_LOCALISED, Calibration, as_fresh, calibrate
+from PAD_utils.score.features import FAST_FEATURES, make_features
+from PAD_utils.score.normality import Normality
+from PAD_utils.score.pyramid import FeaturePyramid
+from PAD_utils.score.regions import Region, find_regions
+
+log = logging.getLogger(__name__)
+
+Photo = np.ndarray | Tensor | Path | str
+_CALIBRATION_VIEWS = 60  # of those seen, evenly spread: a threshold needs no more, and each costs a refinement
+_PICTURES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """How photographs are judged. `hypotheses`: first poses that are refined together, per photograph.
+    `false_alarm_rate`: share of good parts that may be called defective, in (0, 1). `camera_angle_x_rad`: horizontal
+    field of view of the photographs; None: that of the good views."""
+
+    score: ScoreConfig = field(default_factory=ScoreConfig.fast)
+    hypotheses: int = 8
+    false_alarm_rate: float = 0.01
+    camera_angle_x_rad: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A photograph held against a good object at its pose: map (h, w) at the photograph's size, larger where it differs
+    more; score, the maximum of the map; and the rendering of the good object."""
+
+    map: Float[Tensor, "h w"]
+    score: float
+    rendering: UInt8[Tensor, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Verdict(Comparison):
+    """What is found of one photograph: the comparison, where the photograph was taken (`pose.camera`, world units), the
+    regions above the threshold in pixels, and OK, DEFECT or NOT LOCALISED. It is a DEFECT exactly if there is a region.
+    Without a threshold there are no regions and `decision` is None, and so it is for a pose that is not to be
+    trusted, except that the decision is NOT LOCALISED then."""
+
+    pose: PoseEstimate
+    regions: list[Region]
+    decision: str | None
+
+
+class Inspector:
+    """Judges photographs by a trained model. What is usual on a good part is learned when it is first needed, from the
+    good views, on the device of the model; it is not thread-safe.
+
+    model: what `train` returned, or Gaussians. views: posed pictures of the good part that training saw; held_out: ones
+    that it did not see, which make for better thresholds (`split` chooses some). features:
+    "efficientnet-lite0", "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown features.
+    """
+
+    def __init__(
+        self,
+        model: TrainResult | Gaussians,
+        views: Sequence[View],
+        features: str | FeaturePyramid = FAST_FEATURES,
+        *,
+        held_out: Sequence[View] = (),
+        config: InspectConfig | None = None,
+        retriever: Retriever | None = None,
+        refiner: Refiner | None = None,
+    ) -> None:
+        self.gaussians = (model.gaussians if isinstance(model, TrainResult) else model).detached()
+        self.device = self.gaussians.means.device
+        self.views, self.held_out = list(views), list(held_out)
+        self.config = config or InspectConfig()
+        self.refiner = refiner or GaussNewtonRefiner()
+        self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
+        self._retriever = retriever
+        self._usual: Usual | None = None
+        self._calibration: Calibration | None = None
+
+    @property
+    def camera_angle_x_rad(self) -> float:
+        """The horizontal field of view of the photographs in radians."""
+        return self.config.camera_angle_x_rad or self.views[0].camera.camera_angle_x_rad
+
+    @property
+    def retriever(self) -> Retriever:
+        """What finds the first poses; without one given, a bank of renderings of the model, made when first needed."""
+        if self._retriever is None:
+            cameras = [view.camera for view in (*self.views, *self.held_out)]
+            self._retriever = bank_retriever(self.gaussians, cameras, self.camera_angle_x_rad)
+        return self._retriever
+
+    @property
+    def usual(self) -> Usual:
+        """What the good views teach, learned when first needed."""
+        if self._usual is None:
+            self._usual = self._learn()
+        return self._usual
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The threshold; None, said once in the log, where there are too few good views for one."""
+        if self._calibration is None:
+            try:
+                self._calibration = self.calibrate(self.config.false_alarm_rate)
+            except ValueError as error:
+                log.warning("no decisions: %s", error)
+        return self._calibration
+
+    def calibrate(self, false_alarm_rate: float) -> Calibration:
+        """Sets the threshold that good parts exceed at this rate. Costs nothing once the good views have been scored.
+
+        Raises ValueError unless the rate lies in (0, 1) and five good views could be localized.
+        """
+        seen, held_out, config = self.usual.seen_scores, self.usual.held_out_scores, self.config.score
+        scores = as_fresh(seen, held_out).tolist() if held_out else seen
+        inflation = 1.0 if held_out else config.inflation
+        self._calibration = calibrate(scores, false_alarm_rate, inflation, logarithms=config.normalized)
+        self.config = replace(self.config, false_alarm_rate=false_alarm_rate)
+        return self._calibration
+
+    def inspect(self, photo: Photo) -> Verdict:
+        """Judges one photograph: a file, or uint8 (h, w, 3) RGB. Raises ValueError for anything else."""
+        return self.inspect_many([photo])[0]
+
+    def inspect_many(self, photos: Iterable[Photo]) -> list[Verdict]:
+        """`inspect` of several, those of one size together: faster on a GPU. One verdict per photograph, in order."""
+        images = [as_image(photo) for photo in photos]
+        verdicts: dict[int, Verdict] = {}
+        for some in batches(images):
+            estimates = self.localize(torch.stack([images[i] for i in some])).estimates
+            compared = self.compare([images[i] for i in some], estimates)
+            verdicts |= {i: self.decide(c, e) for i, c, e in zip(some, compared, estimates, strict=True)}
+        return [verdicts[i] for i in range(len(images))]
+
+    def localize(self, images: UInt8[Tensor, "q h w 3"]) -> Localization:
+        """Where pictures of one size were taken."""
+        return localize(self.gaussians, images, self.retriever, self.refiner, self.config.hypotheses)
+
+    def compare(self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]) -> list[Comparison]:
+        """Holds pictures of one size against the good object at their poses."""
+        return self._compared(images, estimates, self.usual.normality)
+
+    def decide(self, compared: Comparison, pose: PoseEstimate) -> Verdict:
+        """The verdict about a picture that was compared at this pose."""
+        regions: list[Region] = []
+        decision = None
+        if self.calibration is not None:
+            decision = self.calibration.decide(compared.score, pose.converged)
+            if decision != NOT_LOCALISED:
+                regions = find_regions(compared.map.numpy(), self.calibration.threshold)
+        return Verdict(**vars(compared), pose=pose, regions=regions, decision=decision)
+
+    def save(self, folder: Path | str) -> None:
+        """Writes all that `load` needs into a folder: the model, the bank, what is usual, the threshold; no pictures.
+
+        Learns first what has not been learned yet. Raises UserError when the place cannot be written to.
+        """
+        config = replace(self.config, camera_angle_x_rad=self.camera_angle_x_rad)
+        bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
+        parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
+        write_inspector(Path(folder), Saved(self.gaussians, bank, self.usual, self.calibration, parts, asdict(config)))
+
+    @staticmethod
+    def load(
+        folder: Path | str,
+        features: FeaturePyramid | None = None,
+        *,
+        retriever: Retriever | None = None,
+        refiner: Refiner | None = None,
+        device: torch.device | str = "cpu",
+    ) -> "Inspector":
+        """The inspector that `save` wrote to a folder. Features, retriever and refiner that `Inspector` does not choose
+        by itself are not saved: give them again.
+
+        Raises UserError, naming the file and the mend, when one is missing, damaged or of another version.
+        """
+        saved = read_inspector(Path(folder), torch.device(device))
+        if retriever is None and saved.bank is not None:
+            retriever = BankRetriever(saved.bank, saved.config["camera_angle_x_rad"], saved.parts["retriever"])
+        inspector = Inspector(
+            saved.gaussians,
+            [],
+            features or saved.parts["features"],
+            config=InspectConfig(**{**saved.config, "score": ScoreConfig(**saved.config["score"])}),
+            retriever=retriever,
+            refiner=refiner,
+        )
+        inspector._usual, inspector._calibration = saved.usual, saved.calibration
+        given = {"features": inspector.pyramid, "retriever": retriever, "refiner": inspector.refiner}
+        for part, name in saved.parts.items():
+            if getattr(given[part], "name", None) != name:
+                raise UserError(f"{folder} was saved with the {part} {name}: give Inspector.load the same, as {part}=")
+        return inspector
+
+    def _learn(self) -> Usual:
+        """Good views go through the same refinement as a photograph. Residuals are learned from those held out from
+        training, where there are any; all are scored. The paper's score takes residuals as they are."""
+        thinned = self.views[:: max(1, -(-len(self.views) // _CALIBRATION_VIEWS))]
+        seen, held_out = self._localized(thinned), self._localized(self.held_out)
+        teachers, normality = held_out or seen, None
+        if self.config.score.normalized and teachers:
+            pairs = [self._pair([view.image], [estimate]) for view, estimate in teachers]
+            queries, renderings = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
+            normality = learn_normality(self.pyramid, queries, renderings, self.config.score)
+        return Usual(normality, self._scores(seen, normality), self._scores(held_out, normality))
+
+    def _scores(self, good: list[tuple[View, PoseEstimate]], normality: Normality | None) -> list[float]:
+        """The scores of good views at their poses."""
+        found = []
+        for some in progress(batches([view.image for view, _ in good]), desc="calibrate", leave=False):
+            images, estimates = zip(*((good[i][0].image, good[i][1]) for i in some), strict=True)
+            found += [one.score for one in self._compared(images, estimates, normality)]
+        return found
+
+    def _localized(self, views: Sequence[View]) -> list[tuple[View, PoseEstimate]]:
+        """Good views with their refined poses, without those that could not be refined."""
+        good = []
+        for some in batches([view.image for view in views]):
+            images = torch.stack([views[i].image for i in some])
+            estimates = self.refiner.refine(self.gaussians, images, [[views[i].camera] for i in some])
+            good += [(views[i], estimate) for i, estimate in zip(some, estimates, strict=True) if estimate.converged]
+        if len(good) < len(views):
+            log.warning("%d of %d good views could not be localized", len(views) - len(good), len(views))
+        return good
+
+    def _compared(
+        self, images: Sequence[Tensor], estimates: Sequence[PoseEstimate], normality: Normality | None
+    ) -> list[Comparison]:
+        queries, renderings = self._pair(images, estimates)
+        found = score_pairs(self.pyramid, queries, renderings, self.config.score, normality)
+        pictures = (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
+        rows = zip(found.maps.cpu(), found.image_scores.tolist(), pictures, strict=True)
+        return [Comparison(*row) for row in rows]
+
+    @torch.no_grad()
+    def _pair(
+        self, images: Sequence[Tensor], estimates: Sequence[PoseEstimate]
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+        """Pictures of one size and the renderings at their poses, both in [0, 1]."""
+        queries = torch.stack(list(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        return queries, render(self.gaussians, [estimate.camera for estimate in estimates]).image.clamp(0, 1)
+
+
+def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:
+    """A photograph, from a file or an array, as RGB on the CPU. Raises ValueError when it is not one."""
+    if isinstance(photo, (str, Path)):
+        return read_image(Path(photo))
+    image = torch.as_tensor(photo).cpu()
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.numel() == 0:
+        raise ValueError(f"a photograph must be uint8 (height, width, 3) RGB, got {image.dtype} {tuple(image.shape)}")
+    return image
+
+
+def batches(images: Sequence[Tensor], most: int = _PICTURES_AT_ONCE) -> list[list[int]]:
+    """Which pictures go together: the indices of those of one size, at most `most` at once."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(images):
+        by_size.setdefault(tuple(image.shape), []).append(i)
+    return [group[first : first + most] for group in by_size.values() for first in range(0, len(group), most)]

@@ -1,0 +1,105 @@
+"""The folder that an inspector is saved to: point_cloud.ply, tensors.pt, and inspector.json, which is written last."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gaussian_splatting.files import torch_bytes
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.ply import load_ply, save_ply
+from PAD_utils.errors import UserError
+from PAD_utils.files import explaining, read_json, write_bytes, write_json
+from PAD_utils.pose.retrieval import Bank
+from PAD_utils.pose.silhouette import Thumbnails
+from PAD_utils.score.calibration import Calibration
+from PAD_utils.score.normality import Normality
+
+_VERSION = 1  # raise it when the content changes: what an older version saved is then refused by name
+_JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What good views taught: the usual residuals (None: the score takes residuals as they are), and the scores of the
+    views that training saw and of those that were held out from it."""
+
+    normality: Normality | None
+    seen_scores: list[float]
+    held_out_scores: list[float]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An inspector as it lies in a folder. `parts`: the names of features, retriever and refiner; `config`: plain
+    values."""
+
+    gaussians: Gaussians
+    bank: Bank | None
+    usual: Usual
+    calibration: Calibration | None
+    parts: dict[str, str]
+    config: dict[str, Any]
+
+
+def write_inspector(folder: Path, saved: Saved) -> None:
+    """Writes the folder. What is there is not taken for an inspector before all of it is new."""
+    with explaining(folder):
+        (folder / _JSON).unlink(missing_ok=True)
+        save_ply(folder / _MODEL, saved.gaussians)
+    tensors = {"bank": _bank_tensors(saved.bank), "normality": saved.usual.normality and vars(saved.usual.normality)}
+    write_bytes(folder / _TENSORS, torch_bytes(_on_cpu(tensors)))
+    content = {
+        "version": _VERSION,
+        **{name: getattr(saved, name) for name in ("parts", "config")},
+        "seen_scores": saved.usual.seen_scores,
+        "held_out_scores": saved.usual.held_out_scores,
+        "calibration": saved.calibration and asdict(saved.calibration),
+    }
+    write_json(folder / _JSON, content)
+
+
+def read_inspector(folder: Path, device: torch.device) -> Saved:
+    """Reads what `write_inspector` wrote. Raises UserError, naming the file and the mend, when that is not there."""
+    content = read_json(folder / _JSON)
+    try:
+        if content["version"] != _VERSION:
+            raise ValueError(f"version {content['version']}, expected {_VERSION}")
+        tensors = torch.load(folder / _TENSORS, map_location=device, weights_only=True)
+        normality = tensors["normality"] and Normality(**tensors["normality"])
+        return Saved(
+            load_ply(folder / _MODEL).to(device),
+            tensors["bank"] and _bank(tensors["bank"]),
+            Usual(normality, content["seen_scores"], content["held_out_scores"]),
+            content["calibration"] and Calibration(**content["calibration"]),
+            content["parts"],
+            content["config"],
+        )
+    except Exception as error:  # files that were edited or cut may be wrong in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{folder} holds no inspector that can be read ({reason}); save it again") from error
+
+
+def _bank_tensors(bank: Bank | None) -> dict[str, Tensor] | None:
+    """Thumbnails are kept in half precision; `make_bank` has rounded them to it."""
+    if bank is None:
+        return None
+    tensors = {**vars(bank.thumbnails), "cam_from_world": bank.cam_from_world, "distance": bank.distance}
+    return {**tensors, "polar": tensors["polar"].half()}
+
+
+def _bank(tensors: dict[str, Tensor]) -> Bank:
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    cam_from_world, distance = tensors.pop("cam_from_world"), tensors.pop("distance")
+    return Bank(Thumbnails(**tensors), cam_from_world, distance)
+
+
+def _on_cpu(content: Any) -> Any:
+    """Nested dicts and lists with every tensor on the CPU."""
+    if isinstance(content, dict):
+        return {name: _on_cpu(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_on_cpu(value) for value in content]
+    return content.cpu() if isinstance(content, Tensor) else content

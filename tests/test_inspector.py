@@ -1,0 +1,170 @@
+"""The inspector: photographs in, verdicts out; what it learns, from which views; saved and loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pose_scene import camera_at, lopsided, photograph
+
+from gaussian_splatting import Camera, Gaussians, PoseEstimate, View
+from PAD_utils import InspectConfig, Inspector, UserError, inspector_files, split
+from PAD_utils import inspector as inspector_module
+from PAD_utils.pose import bank as bank_module
+from PAD_utils.score.anomaly import ScoreConfig
+from PAD_utils.score.normality import Normality
+from PAD_utils.score.pyramid import FeaturePyramid
+
+SIDE = 48
+
+
+class AtTheirPoses:
+    """Takes the first hypothesis for the pose."""
+
+    name = "none"
+
+    def refine(self, _: object, images: torch.Tensor, starts: list[list[Camera]]) -> list[PoseEstimate]:
+        return [PoseEstimate(cameras[0], 0.0, 0, True) for cameras in starts]
+
+
+@pytest.fixture(scope="module")
+def cameras() -> list[Camera]:
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(48, 3, generator=generator).tolist()
+    return [camera_at((x, y, z), SIDE, SIDE) for x, y, z in directions]
+
+
+@pytest.fixture(scope="module")
+def model() -> Gaussians:
+    return lopsided(200)
+
+
+@pytest.fixture(scope="module")
+def gallery(model: Gaussians, cameras: list[Camera]) -> list[View]:
+    noise = torch.randint(-3, 4, (len(cameras), SIDE, SIDE, 3), generator=torch.Generator().manual_seed(1))
+    pictures = [photograph(model, camera) for camera in cameras]
+    grainy = [(p.int() + n).clamp(0, 255).byte() for p, n in zip(pictures, noise, strict=True)]
+    return [View(f"{i:03d}", camera, p) for i, (camera, p) in enumerate(zip(cameras, grainy, strict=True))]
+
+
+@pytest.fixture
+def inspector(model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch) -> Inspector:
+    monkeypatch.setattr(bank_module, "VIEWS", 80)
+    return Inspector(model, gallery[:12], "gradient")
+
+
+@pytest.fixture
+def photo(model: Gaussians) -> torch.Tensor:
+    """A part with a stain."""
+    picture = photograph(model, camera_at((0.8, -0.7, 0.5), SIDE, SIDE))
+    picture[20:26, 20:26] = torch.tensor([255, 0, 255], dtype=torch.uint8)
+    return picture
+
+
+def test_a_photograph_is_judged_alike_as_array_tensor_and_file(
+    inspector: Inspector, photo: torch.Tensor, model: Gaussians, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), photo.numpy()[..., ::-1])
+    good = photograph(model, camera_at((0.8, -0.7, 0.5), SIDE, SIDE))
+    bad, *same, fine = inspector.inspect_many([photo, photo.numpy(), tmp_path / "photo.png", good])
+    assert (bad.decision, fine.decision) == ("DEFECT", "OK")
+    assert bad.regions and not fine.regions
+    for verdict in same:
+        assert torch.equal(verdict.map, bad.map) and verdict.score == bad.score and verdict.regions == bad.regions
+    assert bad.map.shape == (SIDE, SIDE) and bad.rendering.shape == (SIDE, SIDE, 3)
+    assert bad.pose.converged
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_what_is_no_photograph_is_refused(inspector: Inspector, wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be uint8 .height, width, 3. RGB, got"):
+        inspector.inspect(wrong)
+
+
+def test_a_loaded_inspector_judges_alike_and_learns_nothing(
+    inspector: Inspector, photo: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = inspector.inspect(photo)
+    inspector.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["inspector.json", "point_cloud.ply", "tensors.pt"]
+    monkeypatch.setattr(Inspector, "_learn", lambda _: pytest.fail("learned a second time"))
+    monkeypatch.setattr(bank_module, "make_bank", lambda *_: pytest.fail("made a second time"))
+    loaded = Inspector.load(tmp_path)
+    after = loaded.inspect(photo)
+    assert torch.equal(after.map, before.map) and torch.equal(after.rendering, before.rendering)
+    assert (after.score, after.decision, after.regions) == (before.score, before.decision, before.regions)
+    assert torch.equal(after.pose.camera.cam_from_world, before.pose.camera.cam_from_world)
+    assert loaded.calibration == inspector.calibration
+    lax = loaded.calibrate(0.2)
+    assert before.decision == "DEFECT" and lax.threshold < inspector.calibrate(0.01).threshold
+
+
+def test_parts_of_ones_own_have_to_be_given_again(
+    model: Gaussians, gallery: list[View], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "VIEWS", 80)
+    Inspector(model, gallery[:8], "gradient", refiner=AtTheirPoses()).save(tmp_path)
+    with pytest.raises(UserError, match="saved with the refiner none"):
+        Inspector.load(tmp_path)
+    assert Inspector.load(tmp_path, refiner=AtTheirPoses()).refiner.name == "none"
+
+
+@pytest.mark.parametrize("name", ["inspector.json", "point_cloud.ply", "tensors.pt"])
+def test_a_damaged_folder_is_named(inspector: Inspector, tmp_path: Path, name: str) -> None:
+    inspector.save(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=str(tmp_path)):
+        Inspector.load(tmp_path)
+    path.unlink()
+    with pytest.raises(UserError, match=str(tmp_path)):
+        Inspector.load(tmp_path)
+
+
+def test_a_save_that_was_cut_off_leaves_no_mixture(
+    inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector.save(tmp_path)
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspector_files, "write_bytes", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        inspector.save(tmp_path)
+    with pytest.raises(UserError, match="inspector.json is missing"):
+        Inspector.load(tmp_path)
+
+
+def test_too_few_good_views_make_no_decisions(
+    model: Gaussians, gallery: list[View], photo: torch.Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    inspector = Inspector(model, gallery[:3], "gradient", config=InspectConfig(hypotheses=1))
+    verdict = inspector.inspect(photo)
+    assert verdict.decision is None and verdict.regions == []
+    assert "no decisions: a threshold needs at least 5" in caplog.text
+
+
+def test_threshold_and_residuals_come_from_views_that_training_did_not_see(
+    model: Gaussians, cameras: list[Camera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views that the model knows are its own renderings here, the others are not."""
+    taught: list[int] = []
+    learn = inspector_module.learn_normality
+
+    def noted(pyramid: FeaturePyramid, queries: torch.Tensor, *more: Any) -> Normality:
+        taught.append(len(queries))
+        return learn(pyramid, queries, *more)
+
+    monkeypatch.setattr(inspector_module, "learn_normality", noted)
+    known = lopsided(200, seed=3)
+    held_out = split([View(str(i), camera, photograph(model, camera)) for i, camera in enumerate(cameras)]).held_out
+    names = {view.name for view in held_out}
+    seen = [View(str(i), c, photograph(known, c)) for i, c in enumerate(cameras) if str(i) not in names]
+    told = Inspector(known, seen, "gradient", held_out=held_out, refiner=AtTheirPoses()).calibration
+    untold = Inspector(known, [*seen, *held_out], "gradient", refiner=AtTheirPoses()).calibration
+    assert taught == [len(held_out), 48]
+    assert told is not None and (told.views, told.inflation) == (48, 1.0)
+    assert untold is not None and (untold.views, untold.inflation) == (48, ScoreConfig.fast().inflation)
