@@ -9,7 +9,7 @@ import pytest
 import torch
 from fake_class import BOXES, NAME, ray_cast
 
-from PAD_utils.data.layout import natural_key
+from PAD_utils.data.listing import natural_key
 from PAD_utils.data.mad import CLASSES, load_class, resize_mask
 from PAD_utils.errors import UserError
 

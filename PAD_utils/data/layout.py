@@ -2,23 +2,23 @@
 
 import logging
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gaussian_splatting.geometry import check_rigid
+from gaussian_splatting.images import PICTURE_SUFFIXES
+from PAD_utils.data.listing import list_pictures, natural_key, note_left_out, subfolders
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json
 
 Kind = Literal["mad", "prepared", "nerf-synthetic"]
 KIND_NAMES = {"mad": "raw MAD-Sim folder", "prepared": "prepared folder", "nerf-synthetic": "NeRF-synthetic scene"}
 GOOD = "good"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _log = logging.getLogger(__name__)
 
 
@@ -101,18 +101,6 @@ def read_transforms(path: Path) -> tuple[float, dict[str, Float[Tensor, "4 4"]]]
     return angle, matrices
 
 
-def natural_key(name: str) -> tuple[Any, ...]:
-    """Sorts 2.png before 10.png."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order; hidden files are left out."""
-    paths: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
-    found = (p for p in paths if p.suffix.lower() in PICTURES and not p.name.startswith("."))
-    return sorted(found, key=lambda p: natural_key(p.name))
-
-
 def _matrix(rows: object) -> Tensor:
     return torch.as_tensor(rows, dtype=torch.float64)
 
@@ -141,7 +129,7 @@ def _find_root(data_path: Path, classname: str) -> Path:
 
 
 def _class_folders(data_path: Path) -> list[str]:
-    return sorted((p.name for p in data_path.iterdir() if p.is_dir() and _has_transforms(p)), key=natural_key)
+    return sorted((name for name in subfolders(data_path) if _has_transforms(data_path / name)), key=natural_key)
 
 
 def _has_transforms(folder: Path) -> bool:
@@ -152,8 +140,7 @@ def _kind_of(root: Path) -> Kind:
     if (root / "transforms.json").is_file() and (root / "train" / GOOD).is_dir():
         return "mad"
     if (root / "transforms_train.json").is_file():
-        defects = (root / "test").is_dir() and any(p.is_dir() for p in (root / "test").iterdir())
-        return "prepared" if defects else "nerf-synthetic"
+        return "prepared" if subfolders(root / "test") else "nerf-synthetic"
     if (root / "train" / GOOD).is_dir():
         raise UserError(
             f"{root}/transforms.json is missing: a class needs the poses of its training pictures (MAD-Real has none)"
@@ -166,23 +153,24 @@ def _kind_of(root: Path) -> Kind:
 def _stem_key(path: str) -> str:
     """A picture's name without folder, suffix, "_mask" and leading zeros: other tools rename MAD-Sim's 7 to 007."""
     name = Path(path).name
-    stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in PICTURES else name
+    stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in PICTURE_SUFFIXES else name
     return re.sub(r"\d+", lambda digits: str(int(digits[0])), stem.removesuffix("_mask"))
 
 
 def _picture_of(root: Path, folder: Path, file_path: str, transforms: Path) -> Path:
     """The picture a frame names: as written, with ".png", or under another spelling of its number in `folder`."""
     for candidate in (root / file_path, root / f"{file_path}.png"):
-        if candidate.suffix.lower() in PICTURES and candidate.is_file():
+        if candidate.suffix.lower() in PICTURE_SUFFIXES and candidate.is_file():
             return candidate
     for picture in list_pictures(folder):
         if _stem_key(picture.name) == _stem_key(file_path):
             return picture
-    name = file_path if Path(file_path).suffix.lower() in PICTURES else f"{file_path}.png"
+    name = file_path if Path(file_path).suffix.lower() in PICTURE_SUFFIXES else f"{file_path}.png"
     raise UserError(f"{root / name} is missing, but {transforms} names it; put it back or remove its frame")
 
 
 def _note_unposed(folder: Path, posed: set[Path], transforms: Path) -> None:
+    note_left_out(folder, posed)
     unposed = [p.name for p in list_pictures(folder) if p not in posed]
     if unposed:
         _log.warning(
@@ -196,10 +184,10 @@ def _note_unposed(folder: Path, posed: set[Path], transforms: Path) -> None:
 
 def _defect_test_files(root: Path) -> list[TestFile]:
     """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and poses from transforms_test.json if it is there."""
-    defects = sorted(p.name for p in (root / "test").iterdir() if p.is_dir()) if (root / "test").is_dir() else []
     poses = _test_poses(root / "transforms_test.json")
     files = []
-    for defect in defects:
+    for defect in subfolders(root / "test"):
+        note_left_out(root / "test" / defect)
         masks = {} if defect == GOOD else _masks_of(root, defect)
         for picture in list_pictures(root / "test" / defect):
             key = _stem_key(picture.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from PAD_utils.arguments import ArgumentParser
+from PAD_utils.data.listing import is_foreign
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
 from PAD_utils.evaluate.maps import read_map, read_table
@@ -73,7 +74,7 @@ def list_maps(maps_dir: Path, ground_truth_dir: Path) -> list[MapFile]:
             raise UserError(f"{folder} is no folder; give the folder that holds one folder per kind of defect")
     files: list[MapFile] = []
     for path in sorted(maps_dir.glob("*/*"), key=lambda p: (p.parent.name, len(p.name), p.name)):
-        if path.suffix.lower() in _MAP_SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in _MAP_SUFFIXES and not is_foreign(path) and not is_foreign(path.parent):
             defect = path.parent.name
             mask = None if defect == _GOOD else _mask_of(ground_truth_dir / defect, path)
             files.append(MapFile(defect, path.stem, path, mask))
@@ -81,7 +82,7 @@ def list_maps(maps_dir: Path, ground_truth_dir: Path) -> list[MapFile]:
         raise UserError(f"{maps_dir} holds no maps; expected <defect>/<name>.tiff")
     evaluated = {file.mask for file in files}
     for mask in sorted(p for p in ground_truth_dir.glob("*/*.png") if p.parent.name != _GOOD):
-        if mask not in evaluated and not mask.name.startswith("."):
+        if mask not in evaluated and not is_foreign(mask) and not is_foreign(mask.parent):
             name = mask.stem.removesuffix("_mask")
             raise UserError(f"{maps_dir / mask.parent.name / name}.tiff is missing, but its mask {mask} is there")
     return files

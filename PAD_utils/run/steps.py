@@ -19,7 +19,7 @@ from gaussian_splatting.progress import progress
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import Gallery, split, split_by_name
-from PAD_utils.data.layout import list_pictures
+from PAD_utils.data.listing import list_pictures, note_left_out
 from PAD_utils.data.mad import ClassData, Sample, check_names, load_class
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
@@ -109,7 +109,8 @@ def load_samples(job: Job, data: ClassData) -> list[Sample]:
         return data.test
     paths = list_pictures(job.config.images)
     if not paths:
-        raise UserError(f"--images {job.config.images} holds no pictures (PNG, JPEG or WebP)")
+        raise UserError(f"--images {job.config.images} holds no pictures (PNG, JPEG, WebP, BMP, TIFF or HEIC)")
+    note_left_out(job.config.images)
     try:
         pictures = read_images(paths, job.config.resolution)
     except ValueError as error:

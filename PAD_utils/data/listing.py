@@ -1,0 +1,51 @@
+"""Which pictures lie in a folder, and in which order. Reads no pictures."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gaussian_splatting.images import PICTURE_SUFFIXES
+
+_OTHER_PROGRAMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
+_NAMED = 8  # names in a warning
+_log = logging.getLogger(__name__)
+
+
+def natural_key(name: str) -> tuple[Any, ...]:
+    """Sorts 2.png before 10.png."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder in natural order, without those of other programs; none when it does not exist."""
+    found = (p for p in _entries(folder) if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file() and not is_foreign(p))
+    return sorted(found, key=lambda p: natural_key(p.name))
+
+
+def note_left_out(folder: Path, used: Iterable[Path] = ()) -> None:
+    """One warning that names what `list_pictures` does not list, but for folders that hold some of the `used` files.
+
+    Hidden files and those that other programs leave are not worth a word.
+    """
+    known = {*list_pictures(folder), *(parent for path in used for parent in path.parents)}
+    left_out = sorted((p.name for p in _entries(folder) if p not in known and not is_foreign(p)), key=natural_key)
+    if left_out:
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        formats = " ".join(sorted(PICTURE_SUFFIXES))
+        _log.warning("%s: left out: %s%s (read are %s)", folder, ", ".join(left_out[:_NAMED]), more, formats)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, without those of other programs; none when it does not exist."""
+    return sorted(path.name for path in _entries(folder) if path.is_dir() and not is_foreign(path))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file or folder is hidden or is known to be left by another program (macOS, Windows, a NAS)."""
+    return path.name.startswith(".") or path.name.lower() in _OTHER_PROGRAMS
+
+
+def _entries(folder: Path) -> Iterable[Path]:
+    return folder.iterdir() if folder.is_dir() else ()
