@@ -11,6 +11,7 @@ import sys
 
 import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.run import steps
+from PAD_utils.run.checks import check_needs
 from PAD_utils.run.config import config_from, make_parser
 from PAD_utils.run.job import open_job, run_script, write_run_json
 from PAD_utils.run.pose_benchmark import Combination, posed, run_combination, table, write_results
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         job = open_job(config)
         data = steps.load_views(job)
         samples = posed(data.test, data.description)
+        check_needs(job, data.gallery, samples, [pair.retrieval for pair in chosen])
         model = steps.train_or_load(job, data.gallery)
         results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
         write_results(job.folder, config.classname, results)

@@ -12,6 +12,7 @@ import sys
 import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.data.layout import class_names, list_class
 from PAD_utils.run import steps
+from PAD_utils.run.checks import check_needs
 from PAD_utils.run.conclude import conclude
 from PAD_utils.run.config import RunConfig, config_from, make_parser
 from PAD_utils.run.job import open_job, run_script
@@ -46,13 +47,14 @@ def run_class(config: RunConfig) -> int:
     job = open_job(config)
     data = steps.load_views(job)
     samples = steps.load_samples(job, data)
-    features = steps.load_features(job)
+    check_needs(job, data.gallery, samples, [config.retrieval])
+    pyramid = steps.load_features(job)
     model = steps.train_or_load(job, data.gallery)
-    inspector = steps.open_inspector(job, model, data.gallery, features.pyramid)
+    inspector = steps.open_inspector(job, model, data.gallery, pyramid)
     poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
-    verdicts = judge(inspector, samples, poses, features.warnings)
-    conclude(job, data, model, samples, poses, verdicts)
-    return int(config.fail_on_defect and any(verdict.decision != OK for verdict in verdicts.each))
+    verdicts = judge(inspector, samples, poses)
+    metrics = conclude(job, data, model, samples, poses, verdicts)
+    return int(config.fail_on_defect and metrics["decisions"][OK] < len(samples))
 
 
 if __name__ == "__main__":

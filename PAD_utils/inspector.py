@@ -171,7 +171,7 @@ class Inspector:
     def decide(self, compared: Comparison, pose: PoseEstimate) -> Verdict:
         """The verdict about a picture that was compared at this pose."""
         regions: list[Region] = []
-        decision = None
+        decision = None if pose.converged else NOT_LOCALISED
         if self.calibration is not None:
             decision = self.calibration.decide(compared.score, pose.converged)
             if decision != NOT_LOCALISED:

@@ -47,7 +47,7 @@ def decisions(job: Job, pyramid: FeaturePyramid) -> dict[str, Any]:
     samples = steps.load_samples(job, data)
     inspector = steps.open_inspector(job, model, data.gallery, pyramid)
     poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
-    verdicts = judge(inspector, samples, poses, [])
+    verdicts = judge(inspector, samples, poses)
     metrics, _ = measure(job, model, samples, poses, verdicts)
     shown = ("features", "image_auroc", "pixel_auroc", "aupro", "n_not_localised", "decision")
     return {

@@ -3,7 +3,6 @@
 import io
 import logging
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -28,9 +27,9 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def progress(items: Iterable[Any] | None = None, *, desc: str, leave: bool = True, **more: Any) -> tqdm:
-    """A tqdm over `items`, or over the `total` in `more` when it is updated by hand. Where there is no terminal its
-    displays go to the log of this module, one every EVERY_S seconds."""
+def progress(items: Any = None, *, desc: str, leave: bool = True, **more: Any) -> tqdm:
+    """A tqdm over `items`, any iterable, or over the `total` in `more` when it is updated by hand. Where there is no
+    terminal its displays go to the log of this module, one every EVERY_S seconds."""
     if on_terminal():
         return tqdm(items, desc=desc, leave=leave, **more)
     pace: dict[str, Any] = {"mininterval": EVERY_S, "maxinterval": EVERY_S, "delay": EVERY_S}

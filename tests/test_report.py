@@ -106,11 +106,6 @@ def test_metrics_and_warnings_are_there(tmp_path: Path) -> None:
     assert 'class="warnings"' not in _write(tmp_path, images, MEASURED)
 
 
-def test_many_lost_pictures_are_a_warning(tmp_path: Path) -> None:
-    images = [make_image(name=str(i), decision="NOT LOCALISED" if i < 2 else "OK") for i in range(10)]
-    assert "2 of 10 pictures could not be localized" in _write(tmp_path, images, MEASURED)
-
-
 def test_undefined_metrics_show_their_reason(tmp_path: Path) -> None:
     page = _write(tmp_path, [make_image()], UNDEFINED)
     assert "no good image" in page and "no mask &lt;there&gt;" in page

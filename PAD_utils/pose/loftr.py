@@ -137,9 +137,13 @@ def loftr_retriever(
 ) -> LoftrRetriever:
     """The retriever of the paper. Raises UserError when kornia or the checkpoint is missing, see `load_loftr`."""
     matcher = CoarseMatcher(load_loftr(weights)).to(device)
-    if torch.device(device).type == "cpu":
-        _log.warning("LoFTR matches every picture with all %d views: on a CPU that takes minutes each", len(views))
     return LoftrRetriever(views, camera_angle_x_rad, matcher)
+
+
+def warn_of_slowness(device: torch.device, views: int) -> None:
+    """Says before the work what it will cost: the paper ran LoFTR on a GPU."""
+    if device.type == "cpu":
+        _log.warning("LoFTR matches every picture with all %d views: on a CPU that takes minutes each", views)
 
 
 def load_loftr(weights: Path | None) -> Any:

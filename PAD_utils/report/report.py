@@ -19,7 +19,6 @@ _METRICS = (
     ("pixel_auroc", "Pixel AUROC", "how surely defective pixels rank above good ones"),
     ("aupro", "AUPRO", f"how much of each region is found, up to a false positive rate of {PRO_LIMIT:g}"),
 )
-_SHARE_LOST = 0.05  # more pictures not localized than this is a reason to look at the run, not at the pictures
 
 
 def write_report(
@@ -48,7 +47,7 @@ def write_report(
     context = {
         "title": title,
         "tiles": _tiles(metrics),
-        "warnings": _warnings(metrics, images),
+        "warnings": metrics.get("warnings") or (),
         "facts": _facts(metrics, images, threshold),
         "verdicts": verdicts,
         "rocs": _roc_chart(metrics, verdicts),
@@ -77,17 +76,6 @@ def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
             else {"name": name, "value": f"{100 * value:.2f}", "unit": "%", "note": note}
         )
     return tiles
-
-
-def _warnings(metrics: dict[str, Any], images: Sequence[ReportImage]) -> list[str]:
-    lost = sum(image.decision == NOT_LOCALISED for image in images)
-    said = [str(warning) for warning in metrics.get("warnings") or ()]
-    if images and lost / len(images) > _SHARE_LOST:
-        said.append(
-            f"{lost} of {len(images)} pictures could not be localized. Are they of this object, on a plain background, "
-            "and is the field of view right?"
-        )
-    return said
 
 
 def _facts(

@@ -1,6 +1,5 @@
-"""The last steps of the main job: metrics, the files of the contract, the report, and the table on the terminal."""
+"""The last steps of the main job: metrics, the files of the contract, the report, the last words."""
 
-import logging
 import time
 from dataclasses import asdict
 from typing import Any
@@ -15,10 +14,9 @@ from PAD_utils.report.report import ReportImage, write_report
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import Verdicts
 from PAD_utils.run.steps import Model, Poses
+from PAD_utils.run.summary import Decided, count_decisions, summary
 from PAD_utils.run.tracking import log_figures
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED
-
-log = logging.getLogger(__name__)
 
 _METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
@@ -29,18 +27,23 @@ def conclude(
     """Steps 5 and 6: writes everything that the run leaves behind and returns the content of metrics.json."""
     write_maps_and_table(job, samples, poses, verdicts)
     metrics, details = measure(job, model, samples, poses, verdicts)
+    shown = report_images(job, samples, verdicts)
+    metrics["decisions"] = count_decisions(decided(shown))
     write_json(job.folder / "metrics.json", metrics)
     if job.config.wandb:
         log_figures(job.config, metrics)
     run = write_run_json(job, {"class": data.description})
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
-    shown = report_images(job, samples, verdicts)
     threshold = None if verdicts.calibration is None else verdicts.calibration.threshold
     title = f"{job.config.classname}: {len(samples)} pictures"
     write_report(job.folder / "report.html", title, {**metrics, **details}, run, shown, threshold, poses_of_gallery)
-    log.info("files in %s", job.folder)
-    print(table(job.config.classname, metrics))
+    print(summary(job.config.classname, metrics, decided(shown), job.folder / "report.html"))
     return metrics
+
+
+def decided(images: list[ReportImage]) -> list[Decided]:
+    """What the summary says of each picture; those without a label go by their file names."""
+    return [Decided(i.name if i.label is None else f"{i.defect}/{i.name}", i.label, i.decision) for i in images]
 
 
 def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts: Verdicts) -> None:
@@ -108,7 +111,7 @@ def measure(
         "features": verdicts.features,
         "retrieval": job.config.retrieval,
         "refiner": job.config.refiner,
-        "warnings": verdicts.warnings,
+        "warnings": job.warnings,
         "decision": decision_figures(samples, verdicts, bool(job.config.images)),
         "seconds": {
             "train": model.train_seconds,
@@ -140,21 +143,3 @@ def decision_figures(samples: list[Sample], verdicts: Verdicts, unlabeled: bool)
 def _label(job: Job, sample: Sample) -> int | None:
     """0 good, 1 defective, None where nobody knows."""
     return None if job.config.images else sample.label
-
-
-def table(classname: str, metrics: dict[str, Any]) -> str:
-    """The figures that a person wants to see last."""
-    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
-    shown = {
-        label: "undefined" if metrics[key] is None else f"{100 * metrics[key]:.2f} %" for key, label in names.items()
-    }
-    seconds = metrics["seconds"]
-    per_image = seconds["retrieve_per_image"] + seconds["refine_per_image"] + seconds["score_per_image"]
-    shown |= {
-        "pictures": str(metrics["n_test"]),
-        "Gaussians": str(metrics["n_gaussians"]),
-        "training": "-" if seconds["train"] is None else f"{seconds['train']:.1f} s",
-        "per picture": f"{1000 * per_image:.0f} ms",
-        "features": metrics["features"],
-    }
-    return "\n".join([classname, *(f"  {label:<12} {value:>12}" for label, value in shown.items())])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,6 @@ from PAD_utils.errors import UserError
 from PAD_utils.files import write_json
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.ledger import Ledger
-from PAD_utils.run.tracking import load_wandb
 
 log = logging.getLogger(__name__)
 
@@ -40,26 +39,44 @@ class Job:
     folder: Path
     ledger: Ledger
     started: float  # time.time()
+    warnings: list[str] = field(default_factory=list)  # all that has been logged as a warning, each once
 
 
 def open_job(config: RunConfig) -> Job:
-    """Chooses the device, makes the result folder and reads what an earlier try has left there.
-
-    Raises UserError when the device or wandb is not there, or the folder cannot be made. A folder belongs to one run
-    at a time.
-    """
+    """Chooses the device and reads what an earlier try has left in the result folder, which is made when there is
+    something to write. A folder belongs to one run at a time. Raises UserError when the device is not there."""
     device = choose_device(config.device)
-    if config.wandb:
-        load_wandb()  # before hours of work, not after them
+    said = collect_warnings()
     try:
-        config.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(config.folder)
     except OSError as error:
         raise UserError(
-            f"{config.folder} cannot be made or written to ({error.strerror}); choose another place with --output"
+            f"{config.folder} cannot be written to ({error.strerror}); choose another place with --output"
         ) from error
     log.info("%s, preset %s, on %s; results in %s", config.classname, config.preset, device_name(device), config.folder)
-    return Job(config, device, config.folder, Ledger(config.folder), time.time())
+    return Job(config, device, config.folder, Ledger(config.folder), time.time(), said)
+
+
+class _Collector(logging.Handler):
+    """Keeps what our code warns of, for the report: whoever opens that has not seen the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (message := record.getMessage()) not in self.said:
+            self.said.append(message)
+
+
+def collect_warnings() -> list[str]:
+    """A list that grows by every warning that our loggers get from now on, until the next call."""
+    collector = _Collector()
+    for logger in map(logging.getLogger, _LOGGERS):
+        for earlier in [handler for handler in logger.handlers if isinstance(handler, _Collector)]:
+            logger.removeHandler(earlier)
+        logger.addHandler(collector)
+    return collector.said
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -19,10 +19,9 @@ class Verdicts:
     calibration: Calibration | None
     features: str
     score_seconds: float
-    warnings: list[str]
 
 
-def judge(inspector: Inspector, samples: list[Sample], poses: Poses, warnings: list[str]) -> Verdicts:
+def judge(inspector: Inspector, samples: list[Sample], poses: Poses) -> Verdicts:
     """Step 5: what a good object would look like from there, how the photograph differs, and whether that is normal."""
     calibration = inspector.calibration  # learned before the clock starts
     start = time.perf_counter()
@@ -34,4 +33,4 @@ def judge(inspector: Inspector, samples: list[Sample], poses: Poses, warnings: l
             bar.update(len(some))
     seconds = (time.perf_counter() - start) / max(1, len(samples))
     each = [inspector.decide(compared[i], estimate) for i, estimate in enumerate(poses.estimates)]
-    return Verdicts(each, calibration, inspector.pyramid.name, seconds, warnings)
+    return Verdicts(each, calibration, inspector.pyramid.name, seconds)

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -51,13 +50,6 @@ class Model:
     train_psnr: float | None
     train_seconds: float | None
     held_out: Sequence[str] = ()
-
-
-class Features(NamedTuple):
-    """What pictures are compared by, and what a user has to be told about it."""
-
-    pyramid: FeaturePyramid
-    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -121,15 +113,14 @@ def load_samples(job: Job, data: ClassData) -> list[Sample]:
     return samples
 
 
-def load_features(job: Job) -> Features:
+def load_features(job: Job) -> FeaturePyramid:
     """What --features asks for, or the fallback. Raises UserError for an unknown name, or weights that do not fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         pyramid = make_features(job.config.features or FAST_FEATURES, job.config.weights, job.device)
-    said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    for line in said:
-        log.warning("%s", line)
-    return Features(pyramid, said)
+    for warning in caught:
+        log.warning("%s", warning.message)
+    return pyramid
 
 
 def open_inspector(job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid) -> Inspector:
