@@ -60,7 +60,7 @@ def count(model: Gaussians, camera: Camera, device: torch.device) -> dict[str, f
     poses, intrinsics = stack_cameras([camera], device)
     cloud = (model.means, model.scales, model.quats, model.opacities, model.sh)
     tensors = [t.contiguous() for t in (*cloud, poses, intrinsics)]
-    scene = Scene(*tensors, camera.width, camera.height, torch.ones(3, device=device), None)
+    scene = Scene(*tensors, camera.width, camera.height, torch.ones(3, device=device))
     radii, _, lists = project_and_bin(scene)
     grid = Grid(camera.width, camera.height)
     lengths = lists.ends - lists.starts

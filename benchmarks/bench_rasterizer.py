@@ -51,7 +51,7 @@ def sphere(count: int, side: int) -> Scene:
     intrinsics = torch.tensor([[focal, focal, side / 2, side / 2]])
     means, scales, quats, opacities, colors = (t.requires_grad_() for t in gaussians)
     cameras = (cam_from_world, intrinsics, side, side)
-    return Scene(means, scales, quats, opacities, colors, *cameras, torch.ones(3), None)
+    return Scene(means, scales, quats, opacities, colors, *cameras, torch.ones(3))
 
 
 def best_ms(run: Callable[[], object], repeat: int) -> float:
@@ -87,7 +87,7 @@ def measure(side: int, count: int, repeat: int) -> dict[str, Any]:
     ones = torch.ones(1, 3, side, side)
 
     def forward() -> Tensor:
-        return rasterize(*scene).image
+        return rasterize(scene).image
 
     def forward_backward() -> None:
         torch.autograd.grad(forward(), scene.cloud, ones)
@@ -104,7 +104,7 @@ def measure(side: int, count: int, repeat: int) -> dict[str, Any]:
     cpu.call = call
     result["stages_ms"] = {stage: round(stages.ms[stage], 3) for stage in STAGES}
     if (side, count) == REFERENCE_SIZE:
-        reference = best_ms(lambda: torch.autograd.grad(rasterize_reference(*scene).image, scene.cloud, ones), 2)
+        reference = best_ms(lambda: torch.autograd.grad(rasterize_reference(scene).image, scene.cloud, ones), 2)
         result["reference_forward_backward_ms"] = round(reference, 1)
         result["reference_times_slower"] = round(reference / result["forward_backward_ms"], 1)
     return result

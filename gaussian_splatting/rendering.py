@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from diff_gaussian_rasterization import rasterize
+from diff_gaussian_rasterization import Scene, rasterize
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -40,7 +40,7 @@ def render_poses(
     background: tuple[float, float, float] = WHITE,
 ) -> Rendering:
     """As `render`, from tensors: differentiable in the Gaussians and in `cam_from_world`."""
-    out = rasterize(
+    scene = Scene(
         gaussians.means,
         gaussians.scales,
         gaussians.quats,
@@ -52,4 +52,5 @@ def render_poses(
         height,
         torch.tensor(background, dtype=gaussians.means.dtype, device=gaussians.means.device),
     )
+    out = rasterize(scene)
     return Rendering(out.image, out.alpha, out.depth, out.radii)

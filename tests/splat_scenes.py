@@ -1,8 +1,8 @@
 """Small scenes for the rasterizer's tests, drawn from a seed, and how two renderings are compared."""
 
 import torch
-from diff_gaussian_rasterization import Rasterized, rasterize
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization import Rasterized
+from diff_gaussian_rasterization.types import PictureGradient, Scene
 from torch import Tensor
 
 TENSORS = (
@@ -56,7 +56,7 @@ def random_scene(
     )
     background = torch.tensor((0.9, 0.5, 0.2), dtype=torch.float64)
     offsets = (uniform(views, count, 2) - 0.5) * 0.2
-    return cast(Scene(*tensors, width, height, background, offsets), dtype)
+    return scene_on(Scene(*tensors, width, height, background, offsets), dtype)
 
 
 def broad_scene(sh: int) -> Scene:
@@ -72,20 +72,23 @@ def broad_scene(sh: int) -> Scene:
     return scene._replace(means=means, scales=scales, opacities=opacities, cam_from_world=cam_from_world)
 
 
-def cast(scene: Scene, dtype: torch.dtype) -> Scene:
-    """The scene in another type."""
-    return Scene(*(value.to(dtype) if isinstance(value, Tensor) else value for value in scene))
+def scene_on(scene: Scene, to: torch.dtype | torch.device | str) -> Scene:
+    """The scene in another type or on another device."""
+    return Scene(*(value.to(to) if isinstance(value, Tensor) else value for value in scene))
+
+
+def picture_gradients(out: Rasterized, seed: int = 1) -> PictureGradient:
+    """Of a random linear loss in image, alpha and depth."""
+    g = torch.Generator().manual_seed(seed)
+    return PictureGradient(*(torch.randn(p.shape, generator=g, dtype=torch.float64).to(p) for p in out[:3]))
 
 
 def values_and_gradients(draw, scene: Scene, seed: int = 1) -> tuple[Rasterized, dict[str, Tensor]]:
-    """What `draw` makes of the scene, and the gradient of a random linear loss in image, alpha and depth by name."""
+    """What `draw` makes of the scene, and the gradient of the loss of `picture_gradients` by name."""
     leaves = {name: getattr(scene, name).detach().clone().requires_grad_() for name in TENSORS}
-    out = draw(*scene._replace(**leaves))
-    g = torch.Generator().manual_seed(seed)
-    loss = torch.zeros((), dtype=out.image.dtype)
-    for picture in out[:3]:
-        loss = loss + (picture * torch.randn(picture.shape, generator=g, dtype=torch.float64).to(picture.dtype)).sum()
-    return out, dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    out = draw(scene._replace(**leaves))
+    gradients = torch.autograd.grad(out[:3], list(leaves.values()), picture_gradients(out, seed))
+    return out, dict(zip(leaves, gradients, strict=True))
 
 
 def assert_gradients_close(got: dict[str, Tensor], expected: dict[str, Tensor], relative: float) -> None:
@@ -95,16 +98,31 @@ def assert_gradients_close(got: dict[str, Tensor], expected: dict[str, Tensor], 
         assert distance <= relative * want.double().norm() + 1e-30, f"{name}: {distance / want.double().norm():.2e}"
 
 
-def draw(scene: Scene) -> Rasterized:
-    return rasterize(*scene)
-
-
 def threshold_scene(dtype: torch.dtype = torch.float32) -> Scene:
     """Gaussians whose opacity is ALPHA_MIN to a few units in the last place: at or below it none is drawn or listed."""
     scene = random_scene(90, 24, 20, views=1, sh=0, dtype=dtype, seed=5)
     at = torch.tensor(1 / 255, dtype=dtype)
     opacities = at * (1 + torch.arange(-4, 5).to(dtype) * torch.finfo(dtype).eps)
     return scene._replace(opacities=opacities.repeat(10), means=scene.means * 0.2)
+
+
+def orbit_scene(count: int, coefficients: int, views: int, width: int, height: int, log_size: float = -4.0) -> Scene:
+    """A cloud in front of cameras that look at it from all sides; float32. log_size: of the smallest Gaussians."""
+    g = torch.Generator().manual_seed(count + coefficients)
+    means = (torch.rand(count, 3, generator=g) - 0.5) * 1.6
+    scales = torch.exp(torch.rand(count, 3, generator=g) * 2 + log_size)
+    quats = torch.randn(count, 4, generator=g)
+    colors = torch.randn(count, coefficients, 3, generator=g) * 0.5
+    if coefficients == 0:
+        colors = torch.rand(count, 3, generator=g)
+    poses = torch.eye(4).repeat(views, 1, 1)
+    rotations = torch.linalg.qr(torch.randn(views, 3, 3, generator=g))[0]
+    poses[:, :3, :3] = rotations * torch.linalg.det(rotations).sign()[:, None, None]
+    poses[:, :3, 3] = torch.tensor([0.1, -0.05, 3.0])
+    intrinsics = torch.tensor([[width * 1.3, width * 1.25, width / 2 + 1, height / 2 - 1]]).repeat(views, 1)
+    offsets = torch.rand(views, count, 2, generator=g) - 0.5
+    opacities, background = torch.rand(count, generator=g), torch.tensor([1.0, 0.5, 0.2])
+    return Scene(means, scales, quats, opacities, colors, poses, intrinsics, width, height, background, offsets)
 
 
 LEFT, TOP = 41, 30  # where `crop` begins in the picture of `wide_scene`
@@ -120,7 +138,7 @@ def wide_scene(dtype: torch.dtype = torch.float64) -> Scene:
     ahead = (pixels + torch.tensor((LEFT, TOP)) - intrinsics[0, 2:]) / intrinsics[0, :2] * depth[:, None]
     means = torch.cat((ahead, depth[:, None]), dim=1)
     poses = torch.eye(4, dtype=torch.float64)[None]
-    return cast(
+    return scene_on(
         scene._replace(means=means, cam_from_world=poses, intrinsics=intrinsics, opacities=0.8 * scene.opacities), dtype
     )
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cuda_emulator import kernel_names
 from diff_gaussian_rasterization.cuda import compile as cuda_compile
 from diff_gaussian_rasterization.sources import csrc_dir
+
+from tests.cuda_emulator import kernel_names
 
 pytest.importorskip("cuda.bindings", reason="NVRTC comes with the package cuda-bindings")
 
@@ -67,3 +68,29 @@ def test_importing_needs_no_gpu_and_a_cpu_tensor_has_no_kernels() -> None:
 
     with pytest.raises(RuntimeError, match="no CUDA kernels for tensors on meta"):
         cuda_launch.runtime_for(torch.device("meta"))
+
+
+def test_a_launch_on_another_gpu_gives_the_context_back() -> None:
+    """Torch takes the current device from it. A driver of two contexts stands in for two GPUs."""
+    from cuda.bindings import driver
+    from diff_gaussian_rasterization.cuda.launch import current_context
+
+    class Driver:
+        stack = [11]
+
+        def cuCtxGetCurrent(self) -> tuple[driver.CUresult, int]:
+            return driver.CUresult.CUDA_SUCCESS, self.stack[-1]
+
+        def cuCtxPushCurrent(self, context: int) -> tuple[driver.CUresult]:
+            self.stack.append(context)
+            return (driver.CUresult.CUDA_SUCCESS,)
+
+        def cuCtxPopCurrent(self) -> tuple[driver.CUresult, int]:
+            return driver.CUresult.CUDA_SUCCESS, self.stack.pop()
+
+    two = Driver()
+    for context in (11, 22):
+        with pytest.raises(KeyError), current_context(two, context):
+            assert two.stack[-1] == context
+            raise KeyError("no such kernel")
+        assert two.stack == [11]

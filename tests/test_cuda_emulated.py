@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from cuda_emulator import EmulatedRuntime, available
 from diff_gaussian_rasterization.cuda import pose as cuda_pose
 from diff_gaussian_rasterization.cuda import rasterize as cuda
 from diff_gaussian_rasterization.cuda.launch import register_runtime
@@ -18,7 +17,16 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training import engine_cuda
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
-from tests.splat_scenes import crop, threshold_scene, wide_scene
+from tests.cuda_emulator import EmulatedRuntime, available
+from tests.splat_scenes import (
+    assert_gradients_close,
+    crop,
+    orbit_scene,
+    picture_gradients,
+    threshold_scene,
+    values_and_gradients,
+    wide_scene,
+)
 from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
@@ -33,56 +41,29 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     register_runtime(torch.device("cpu"), None)
 
 
-def make_scene(count: int, coefficients: int, views: int, width: int, height: int) -> list[torch.Tensor]:
-    """The seven tensors of a cloud in front of cameras that look at it from all sides."""
-    g = torch.Generator().manual_seed(count)
-    means = (torch.rand(count, 3, generator=g) - 0.5) * 1.6
-    scales = torch.exp(torch.rand(count, 3, generator=g) * 2 - 4)
-    quats = torch.randn(count, 4, generator=g)
-    colors = torch.randn(count, coefficients, 3, generator=g) * 0.5
-    if coefficients == 0:
-        colors = torch.rand(count, 3, generator=g)
-    poses = torch.eye(4).repeat(views, 1, 1)
-    rotations = torch.linalg.qr(torch.randn(views, 3, 3, generator=g))[0]
-    poses[:, :3, :3] = rotations * torch.linalg.det(rotations).sign()[:, None, None]
-    poses[:, :3, 3] = torch.tensor([0.1, -0.05, 3.0])
-    intrinsics = torch.tensor([[width * 1.3, width * 1.25, width / 2 + 1, height / 2 - 1]]).repeat(views, 1)
-    return [means, scales, quats, torch.rand(count, generator=g), colors, poses, intrinsics]
-
-
 @pytest.mark.parametrize(
     "count, coefficients, views, width, height",
     [(200, 1, 2, 70, 50), (200, 16, 1, 48, 64), (100, 0, 2, 33, 20), (100, 4, 1, 40, 40), (100, 9, 1, 16, 16)],
 )
 def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: int, width: int, height: int) -> None:
-    scene = make_scene(count, coefficients, views, width, height)
-    background = torch.tensor([1.0, 0.5, 0.2])
-    g = torch.Generator().manual_seed(5)
-    offsets = torch.rand(views, count, 2, generator=g) - 0.5
-    leaves = [t.clone().requires_grad_() for t in (*scene, background, offsets)]
-    expected = rasterize_reference(*leaves[:7], width, height, leaves[7], leaves[8])
-    got = cuda.forward(*scene, width, height, background, offsets)
+    scene = orbit_scene(count, coefficients, views, width, height)
+    expected, wanted = values_and_gradients(rasterize_reference, scene)
+    outer = picture_gradients(expected)
+    got = cuda.forward(scene)
     torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got.alpha, expected.alpha, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got.depth, expected.depth, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.radii, expected.radii)
-
-    outer = [torch.randn(t.shape, generator=g) for t in (expected.image, expected.alpha, expected.depth)]
-    wanted = torch.autograd.grad(list(expected[:3]), leaves, outer)
-    kept = (got.image, got.depth, got.radii, got.splats, got.lists, got.pixels)
-    gradients = cuda.backward(*outer, *scene, width, height, background, offsets, *kept)
-    for name, value, truth in zip(gradients._fields, gradients, wanted, strict=True):
-        assert (value - truth).norm() <= 1e-4 * truth.norm(), name
+    gradients = cuda.backward(scene, [got.image, got.depth, got.radii, *got.state], outer)
+    assert_gradients_close(gradients._asdict(), wanted, 1e-4)
 
 
 def test_a_list_longer_than_shared_memory_is_sorted_where_it_lies() -> None:
-    scene = make_scene(4500, 0, 1, 16, 16)
-    scene[3] = scene[3] * 0.05 + 0.01  # faint, so that far splats still show
-    background = torch.ones(3)
-    got = cuda.forward(*scene, 16, 16, background, None)
-    assert got.lists.numel() > 4096
-    expected = rasterize_reference(*scene, 16, 16, background)
-    torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
+    scene = orbit_scene(4500, 0, 1, 16, 16)
+    scene = scene._replace(opacities=scene.opacities * 0.05 + 0.01)  # faint, so that far splats still show
+    assert len(cuda.project_and_bin(scene)[2].entries) > 4096
+    expected = rasterize_reference(scene)
+    torch.testing.assert_close(cuda.forward(scene).image, expected.image, atol=1e-5, rtol=1e-5)
 
 
 def test_every_listed_entry_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,17 +81,17 @@ def test_every_listed_entry_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_picture_beside_the_axis_matches_the_reference() -> None:
     scene = crop(wide_scene(torch.float32))
-    expected = rasterize_reference(*scene)
-    got = cuda.forward(*scene)
+    expected = rasterize_reference(scene)
+    got = cuda.forward(scene)
     torch.testing.assert_close(got.image, expected.image, atol=1e-5, rtol=1e-5)
 
 
 def test_nothing_to_draw_gives_the_background() -> None:
-    scene = make_scene(5, 1, 1, 20, 20)
-    scene[5][:, 2, 3] = -3.0
-    got = cuda.forward(*scene, 20, 20, torch.tensor([0.1, 0.2, 0.3]), None)
+    scene = orbit_scene(5, 1, 1, 20, 20)
+    scene.cam_from_world[:, 2, 3] = -3.0
+    got = cuda.forward(scene)
     assert not got.radii.any()
-    torch.testing.assert_close(got.image[0, :, 7, 7], torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(got.image[0, :, 7, 7], scene.background)
 
 
 @pytest.mark.parametrize("views, width, height", [(2, 70, 50), (1, 32, 32), (1, 90, 20)])
@@ -120,7 +101,7 @@ def test_loss_matches_the_reference(views: int, width: int, height: int) -> None
     expected = photometric_loss_reference(image, target, 0.2)
     (gradient,) = torch.autograd.grad(expected, image)
     for given in (target, target.permute(0, 3, 1, 2) / 255):
-        value, v_image = cuda.photometric_loss_and_gradient(image.detach(), given, 0.2)
+        value, v_image = cuda.photometric_loss(image.detach(), given, 0.2)
         torch.testing.assert_close(value, expected.detach(), atol=1e-6, rtol=1e-5)
         assert (v_image - gradient).norm() <= 1e-5 * gradient.norm()
 
@@ -160,18 +141,17 @@ def _stretched_ball(sh_degree: int) -> TrainingState:
     return TrainingState.start(Gaussians(**{k: v + noise[k] for k, v in model.as_dict().items()}))
 
 
-@pytest.mark.parametrize("roomy", [False, True])
+@pytest.mark.parametrize("buffered", [False, True])
 @pytest.mark.parametrize(
     "robust, sh_degree, near, detail", [("l2", 0, False, 1.0), ("huber", 2, True, 0.4), ("tukey", 3, False, 1.0)]
 )
 def test_pose_equations_match_the_reference(
-    robust: str, sh_degree: int, near: bool, detail: float, roomy: bool
+    robust: str, sh_degree: int, near: bool, detail: float, buffered: bool
 ) -> None:
     case = make_case(robust, sh_degree, near, detail).to(torch.device("cpu"), torch.float32)
     expected = pose_normal_equations_reference(case.cloud, case.fits)
-    got = cuda_pose.normal_equations(
-        case.cloud, case.fits, cuda.ListRoom(case.cloud.means.device, 9999) if roomy else None
-    )
+    buffers = cuda.ListBuffers(case.cloud.means.device, 9999) if buffered else None
+    got = cuda_pose.normal_equations(case.cloud, case.fits, buffers)
     for name in ("hessian", "gradient", "cost"):
         value, truth = getattr(got, name), getattr(expected, name)
         assert (value - truth).norm() <= 2e-4 * truth.norm(), name
@@ -180,18 +160,18 @@ def test_pose_equations_match_the_reference(
 
 def test_lists_without_room_add_nothing_until_it_grows() -> None:
     case = make_case("huber").to(torch.device("cpu"), torch.float32)
-    room = cuda.ListRoom(case.cloud.means.device, 3)
-    got = cuda_pose.normal_equations(case.cloud, case.fits, room)
+    buffers = cuda.ListBuffers(case.cloud.means.device, 3)
+    got = cuda_pose.normal_equations(case.cloud, case.fits, buffers)
     assert not any(tensor.any() for tensor in got)
-    assert room.grow() and room.capacity > 3
-    got = cuda_pose.normal_equations(case.cloud, case.fits, room)
-    assert not room.grow() and all(tensor.any() for tensor in got)
-    expected = cuda_pose.normal_equations(case.cloud, case.fits, None)
+    assert buffers.grow() and buffers.capacity > 3
+    got = cuda_pose.normal_equations(case.cloud, case.fits, buffers)
+    assert not buffers.grow() and all(tensor.any() for tensor in got)
+    expected = cuda_pose.normal_equations(case.cloud, case.fits)
     torch.testing.assert_close(got.hessian, expected.hessian)
 
 
 def test_a_pose_without_scale_is_left_out() -> None:
     case = make_case("huber").to(torch.device("cpu"), torch.float32)
     fits = case.fits._replace(scale=case.fits.scale * torch.tensor([0.0, 1.0]))
-    for part in cuda_pose.normal_equations(case.cloud, fits, None):
+    for part in cuda_pose.normal_equations(case.cloud, fits):
         assert not part[0].any() and part[1].any()

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from diff_gaussian_rasterization import photometric_loss, rasterize
+from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
+from diff_gaussian_rasterization.cuda.rasterize import project_and_bin
 
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
@@ -12,35 +13,12 @@ from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
 from tests.pose_scene import camera_at, disturbed, lopsided, photograph, pose_error
+from tests.splat_scenes import crop, orbit_scene, scene_on, threshold_scene, values_and_gradients, wide_scene
 from tests.test_pose_equations import make_case
 from tests.toy_scene import ball, views
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 FLIPPED_SHARE = 1e-4  # of the pixels: a splat at a threshold may be drawn by one device alone
-NAMES = ("means", "scales", "quats", "opacities", "colors", "cam_from_world", "intrinsics", "background", "offsets")
-
-
-def make_scene(count: int, coefficients: int, batch: int, width: int, height: int) -> list[torch.Tensor]:
-    """The tensors of `rasterize`, the picture's size left out, in the order of NAMES."""
-    g = torch.Generator().manual_seed(count + coefficients)
-    means = (torch.rand(count, 3, generator=g) - 0.5) * 1.6
-    scales = torch.exp(torch.rand(count, 3, generator=g) * 2 - 5)
-    quats = torch.randn(count, 4, generator=g)
-    colors = torch.randn(count, coefficients, 3, generator=g) * 0.5
-    if coefficients == 0:
-        colors = torch.rand(count, 3, generator=g)
-    poses = torch.eye(4).repeat(batch, 1, 1)
-    rotations = torch.linalg.qr(torch.randn(batch, 3, 3, generator=g))[0]
-    poses[:, :3, :3] = rotations * torch.linalg.det(rotations).sign()[:, None, None]
-    poses[:, :3, 3] = torch.tensor([0.1, -0.05, 3.0])
-    intrinsics = torch.tensor([[width * 1.3, width * 1.25, width / 2 + 1, height / 2 - 1]]).repeat(batch, 1)
-    offsets = torch.rand(batch, count, 2, generator=g) - 0.5
-    opacities = torch.rand(count, generator=g)
-    return [means, scales, quats, opacities, colors, poses, intrinsics, torch.tensor([1.0, 0.5, 0.2]), offsets]
-
-
-def draw(scene: list[torch.Tensor], width: int, height: int) -> tuple[torch.Tensor, ...]:
-    return tuple(rasterize(*scene[:7], width, height, *scene[7:]))
 
 
 @pytest.mark.parametrize(
@@ -48,56 +26,70 @@ def draw(scene: list[torch.Tensor], width: int, height: int) -> tuple[torch.Tens
     [(3000, 1, 3, 160, 120), (2000, 16, 2, 128, 128), (1000, 0, 2, 90, 70), (1000, 4, 1, 64, 64), (1000, 9, 1, 64, 64)],
 )
 def test_rasterizer_agrees_with_the_cpu(count: int, coefficients: int, batch: int, width: int, height: int) -> None:
-    scene = make_scene(count, coefficients, batch, width, height)
-    results, gradients = [], []
-    for device in ("cpu", "cuda"):
-        leaves = [t.to(device).requires_grad_() for t in scene]
-        image, alpha, depth, radii = draw(leaves, width, height)
-        g = torch.Generator().manual_seed(7)
-        outer = [torch.randn(t.shape, generator=g).to(device) for t in (image, alpha, depth)]
-        gradients.append([v.cpu() for v in torch.autograd.grad([image, alpha, depth], leaves, outer)])
-        results.append([t.detach().cpu() for t in (image, alpha, depth, radii)])
-    for cpu, gpu in zip(results[0][:3], results[1][:3], strict=True):
-        assert ((cpu - gpu).abs() > 1e-4 * (1 + cpu.abs())).float().mean() <= FLIPPED_SHARE
-    assert (results[0][3] - results[1][3]).abs().max() <= 1
-    for name, cpu, gpu in zip(NAMES, gradients[0], gradients[1], strict=True):
-        assert (cpu - gpu).norm() <= 1e-3 * cpu.norm(), name
-        assert torch.nn.functional.cosine_similarity(cpu.flatten(), gpu.flatten(), dim=0) >= 0.9999, name
+    _agree(orbit_scene(count, coefficients, batch, width, height, log_size=-5.0))
+
+
+def _agree(scene: Scene) -> None:
+    """Pictures, radii and gradients of both devices."""
+    (cpu, cpu_gradients), (gpu, gradients) = (
+        values_and_gradients(rasterize, scene_on(scene, d)) for d in ("cpu", "cuda")
+    )
+    for want, got in zip(cpu[:3], gpu[:3], strict=True):
+        assert ((want - got.cpu()).abs() > 1e-4 * (1 + want.abs())).float().mean() <= FLIPPED_SHARE
+    assert (cpu.radii - gpu.radii.cpu()).abs().max() <= 1
+    for name, want in cpu_gradients.items():
+        got = gradients[name].cpu()
+        assert (want - got).norm() <= 1e-3 * want.norm(), name
+        assert torch.nn.functional.cosine_similarity(want.flatten(), got.flatten(), dim=0) >= 0.9999, name
+
+
+def test_a_crop_beside_the_axis_agrees_with_the_cpu() -> None:
+    _agree(crop(wide_scene(torch.float32)))
+
+
+def test_opacity_at_the_threshold_is_not_listed() -> None:
+    scene = threshold_scene()
+    faint = scene.opacities <= torch.tensor(1 / 255)
+    radii, _, lists = project_and_bin(scene_on(scene, "cuda"))
+    assert not radii[:, faint.cuda()].any() and radii[0, lists.entries.long() >> 8].all()
+    torch.testing.assert_close(rasterize(scene_on(scene, "cuda")).image.cpu(), rasterize(scene).image)
 
 
 def test_long_lists_agree_with_the_cpu() -> None:
-    scene = make_scene(6000, 0, 1, 24, 24)
-    scene[3] = scene[3] * 0.05 + 0.01
-    cpu = draw(scene, 24, 24)
-    gpu = draw([t.cuda() for t in scene], 24, 24)
-    torch.testing.assert_close(gpu[0].cpu(), cpu[0], atol=1e-4, rtol=1e-4)
+    scene = orbit_scene(6000, 0, 1, 24, 24, log_size=-5.0)
+    scene = scene._replace(opacities=scene.opacities * 0.05 + 0.01)
+    gpu = rasterize(scene_on(scene, "cuda")).image.cpu()
+    torch.testing.assert_close(gpu, rasterize(scene).image, atol=1e-4, rtol=1e-4)
 
 
 def test_it_runs_on_the_current_stream() -> None:
-    scene = [t.cuda() for t in make_scene(500, 1, 1, 64, 64)]
-    expected = draw(scene, 64, 64)[0]
+    scene = scene_on(orbit_scene(500, 1, 1, 64, 64), "cuda")
+    expected = rasterize(scene).image
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        got = draw(scene, 64, 64)[0]
+        got = rasterize(scene).image
     torch.cuda.current_stream().wait_stream(stream)
     torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 def test_two_gpus_in_one_process() -> None:
-    scene = make_scene(500, 1, 1, 64, 64)
-    pictures = [draw([t.to(f"cuda:{i}") for t in scene], 64, 64)[0].cpu() for i in (1, 0)]
-    torch.testing.assert_close(pictures[0], pictures[1])
+    scene = orbit_scene(500, 1, 1, 64, 64)
+    pictures = []
+    for i in (1, 0):
+        pictures.append(rasterize(scene_on(scene, f"cuda:{i}")).image)
+        assert torch.cuda.current_device() == 0 and torch.zeros(1, device="cuda").device.index == 0
+    torch.testing.assert_close(pictures[0].cpu(), pictures[1].cpu())
 
 
 def test_no_gaussians_and_nothing_in_view() -> None:
     for count in (0, 20):
-        scene = [t.cuda() for t in make_scene(count, 1, 1, 32, 32)]
-        scene[5][:, 2, 3] = -3.0
-        leaf = scene[0].requires_grad_()
-        image = draw(scene, 32, 32)[0]
-        torch.testing.assert_close(image[0, :, 5, 5], scene[7])
+        scene = scene_on(orbit_scene(count, 1, 1, 32, 32), "cuda")
+        scene.cam_from_world[:, 2, 3] = -3.0
+        leaf = scene.means.requires_grad_()
+        image = rasterize(scene).image
+        torch.testing.assert_close(image[0, :, 5, 5], scene.background)
         assert not torch.autograd.grad(image.sum(), leaf)[0].any()
 
 

@@ -1,28 +1,22 @@
 """The normal equations of a pose: kernels against plain torch, plain torch against autograd and finite differences."""
 
-import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import torch
-from diff_gaussian_rasterization import rasterize
+from diff_gaussian_rasterization import Rasterized, rasterize
+from diff_gaussian_rasterization.constants import COVARIANCE_DILATION
 from diff_gaussian_rasterization.cpu.loader import cpu_library
+from diff_gaussian_rasterization.formulas import robust_weights
 from diff_gaussian_rasterization.pose import pose_normal_equations
-from diff_gaussian_rasterization.reference import pose as constants
-from diff_gaussian_rasterization.reference.pose import (
-    Cloud,
-    Fits,
-    NormalEquations,
-    pose_normal_equations_reference,
-    robust_weights,
-)
-from diff_gaussian_rasterization.reference.rasterize import Rasterized, blend, project, rasterize_reference
-from pose_scene import camera_at, disturbed, lopsided, photograph
+from diff_gaussian_rasterization.reference.pose import compensation, pose_normal_equations_reference, predict
+from diff_gaussian_rasterization.reference.rasterize import blend, project, rasterize_reference
+from diff_gaussian_rasterization.types import Cloud, Fits, NormalEquations
 from torch import Tensor
 
 from gaussian_splatting.camera import stack_cameras
 from gaussian_splatting.pose.types import retract
+from tests.pose_scene import camera_at, disturbed, lopsided, photograph
 
 WIDTH, HEIGHT = 21, 18  # no multiple of a tile
 WITHOUT_KERNELS = pytest.mark.skipif(cpu_library() is None, reason="no compiled kernels")
@@ -44,7 +38,7 @@ class Case:
         return Case(Cloud(*map(move, self.cloud)), Fits(*map(move, self.fits)))  # type: ignore[arg-type]
 
     def run(self) -> NormalEquations:
-        return pose_normal_equations(*self.cloud, *self.fits)
+        return pose_normal_equations(self.cloud, self.fits)
 
 
 def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False, detail: float = 1.0) -> Case:
@@ -54,7 +48,6 @@ def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False, det
     if near:
         cameras = [camera.moved(_forward(2.9) @ camera.cam_from_world) for camera in cameras]
     pictures = torch.stack([photograph(model, disturbed(camera, model, 4, 0.05)) for camera in cameras])
-    alphas = (pictures.float().mean(-1) < 250).to(torch.uint8) * 255
     double = model.to("cpu", torch.float64)
     poses, intrinsics = stack_cameras(cameras, torch.device("cpu"), torch.float64)
     some = lambda *values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
@@ -62,7 +55,7 @@ def make_case(robust: str = "huber", sh_degree: int = 0, near: bool = False, det
     background = torch.tensor([[1, 1, 0.9], [1, 0.95, 1]], dtype=torch.float64)
     fits = Fits(
         poses, intrinsics, WIDTH, HEIGHT, background, pictures, torch.tensor([0, 1]), some(0.1, 0.0, 0.1), robust,
-        some(0.05, 0.1), some(0.9, 1.1), some(0.02, -0.03), alphas, 0.5, detail,
+        some(0.05, 0.1), some(0.9, 1.1), some(0.02, -0.03), detail,
     )  # fmt: skip
     return Case(cloud, fits)
 
@@ -74,32 +67,29 @@ def _forward(distance: float) -> Tensor:
 
 
 def predicted(case: Case, view: int, parameters: Tensor) -> Tensor:
-    """Colors and silhouette (4, h, w) at (twist, gain, offset), by a true exponential and one plain rendering."""
+    """The picture (3, h, w) at (twist, gain, offset), by a true exponential and one plain rendering."""
     fits = case.fits
     pose = retract(fits.cam_from_world[view : view + 1], parameters[None, :6], fits.center)
     black = torch.zeros(3, dtype=torch.float64)
-    intrinsics = fits.intrinsics[view : view + 1]
+    scene = fits.scene(case.cloud)._replace(
+        cam_from_world=pose, intrinsics=fits.intrinsics[view : view + 1], background=black
+    )
     if fits.detail < 1:
-        offsets = torch.zeros(len(case.cloud.means), 2, dtype=torch.float64)
-        splats = project(*case.cloud, pose[0], intrinsics[0], fits.width, fits.height, offsets)
-        splats = splats._replace(opacity=splats.opacity * constants.compensation(splats.conic, fits.detail))
+        splats = project(scene, 0)
+        splats = splats._replace(opacity=splats.opacity * compensation(splats.conic, fits.detail))
         blended = blend(splats, fits.width, fits.height, black, 16)
         drawn = Rasterized(blended[None, :3], blended[3:4], blended[4:], torch.empty(0))
     else:
-        drawn = rasterize_reference(*case.cloud, pose, intrinsics, fits.width, fits.height, black)
+        drawn = rasterize_reference(scene)
     image = parameters[6] * drawn.image[0] + parameters[7] * drawn.alpha
-    image = (image + (1 - drawn.alpha) * fits.background[view][:, None, None]).clamp(0, 1)
-    return torch.cat((image, drawn.alpha))
+    return (image + (1 - drawn.alpha) * fits.background[view][:, None, None]).clamp(0, 1)
 
 
 def robust_cost(case: Case, view: int, parameters: Tensor) -> Tensor:
     """The cost at (twist, gain, offset), by another route than the kernels'."""
     fits = case.fits
-    prediction = predicted(case, view, parameters)
-    residual = prediction[:3] - fits.targets[view].permute(2, 0, 1).double() / 255
-    mask = prediction[3] - fits.target_alphas[view].double() / 255  # type: ignore[index]
-    e = ((residual.square().sum(0) + fits.alpha_weight * mask.square()) / (3 + fits.alpha_weight)).sqrt()
-    return robust_weights(fits.robust, fits.scale[view], e)[1].sum()
+    residual = predicted(case, view, parameters) - fits.targets[view].permute(2, 0, 1).double() / 255
+    return robust_weights(fits.robust, fits.scale[view], residual.square().mean(0).sqrt())[1].sum()
 
 
 def at(case: Case, view: int) -> Tensor:
@@ -112,7 +102,7 @@ def at(case: Case, view: int) -> Tensor:
 @pytest.mark.parametrize("robust,sh_degree", [("l2", 0), ("huber", 2), ("tukey", 3)])
 def test_reference_gradient_is_autograds(robust: str, sh_degree: int, near: bool) -> None:
     case = make_case(robust, sh_degree, near)
-    found = pose_normal_equations_reference(*case_parts(case))
+    found = pose_normal_equations_reference(case.cloud, case.fits)
     for view in range(2):
         start = at(case, view).requires_grad_(True)
         cost = robust_cost(case, view, start)
@@ -124,7 +114,7 @@ def test_reference_gradient_is_autograds(robust: str, sh_degree: int, near: bool
 @pytest.mark.parametrize("parameter", range(8))
 def test_reference_gradient_is_the_difference_quotient(parameter: int) -> None:
     case = make_case("huber", 1, detail=0.3)
-    gradient = pose_normal_equations_reference(*case_parts(case)).gradient[0, parameter]
+    gradient = pose_normal_equations_reference(case.cloud, case.fits).gradient[0, parameter]
     step = torch.zeros(8, dtype=torch.float64)
     step[parameter] = 1e-7
     start = at(case, 0)
@@ -135,17 +125,12 @@ def test_reference_gradient_is_the_difference_quotient(parameter: int) -> None:
 def test_hessian_is_the_squared_change_of_the_prediction() -> None:
     """v^T J^T J v is the square of how fast the prediction changes along v, here a difference quotient."""
     case = make_case("l2", 1)
-    hessian = pose_normal_equations_reference(*case_parts(case)).hessian[0]
-    shares = torch.tensor([1, 1, 1, case.fits.alpha_weight]).double()[:, None, None] / (3 + case.fits.alpha_weight)
+    hessian = pose_normal_equations_reference(case.cloud, case.fits).hessian[0]
     for seed in range(3):
         v = torch.randn(8, generator=torch.Generator().manual_seed(seed)).double()
         ahead, behind = (predicted(case, 0, at(case, 0) + sign * 1e-7 * v) for sign in (1, -1))
-        squared = (shares * ((ahead - behind) / 2e-7) ** 2).sum()
+        squared = ((ahead - behind) / 2e-7).square().mean(0).sum()
         torch.testing.assert_close(v @ hessian @ v, squared, rtol=1e-5, atol=1e-6)
-
-
-def case_parts(case: Case) -> tuple[Cloud, Fits]:
-    return case.cloud, case.fits
 
 
 @WITHOUT_KERNELS
@@ -153,7 +138,7 @@ def case_parts(case: Case) -> tuple[Cloud, Fits]:
 @pytest.mark.parametrize("robust,sh_degree", [("l2", 0), ("huber", 1), ("tukey", 3)])
 def test_kernels_are_the_reference(robust: str, sh_degree: int, near: bool, device: torch.device) -> None:
     case = make_case(robust, sh_degree, near, detail=0.2 if sh_degree == 1 else 1.0)
-    expected = pose_normal_equations_reference(*case_parts(case))
+    expected = pose_normal_equations_reference(case.cloud, case.fits)
     if device.type == "cpu":
         for found, wanted in zip(case.run(), expected, strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
@@ -164,11 +149,11 @@ def test_kernels_are_the_reference(robust: str, sh_degree: int, near: bool, devi
 
 
 @WITHOUT_KERNELS
-def test_precomputed_colors_and_no_silhouette() -> None:
+def test_precomputed_colors() -> None:
     case = make_case("huber")
     cloud = case.cloud._replace(colors=torch.rand(40, 3, generator=torch.Generator().manual_seed(1)).double())
-    case = Case(cloud, case.fits._replace(target_alphas=None, alpha_weight=0.0))
-    for found, wanted in zip(case.run(), pose_normal_equations_reference(*case_parts(case)), strict=True):
+    case = Case(cloud, case.fits)
+    for found, wanted in zip(case.run(), pose_normal_equations_reference(case.cloud, case.fits), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
 
@@ -189,7 +174,7 @@ def test_poses_share_pictures_and_may_be_none() -> None:
 def test_nothing_to_see_costs_the_bare_background() -> None:
     case = make_case("l2")
     empty = Cloud(*(tensor[:0] for tensor in case.cloud))
-    found = Case(empty, case.fits._replace(target_alphas=None, alpha_weight=0.0)).run()
+    found = Case(empty, case.fits).run()
     difference = case.fits.targets.double() / 255 - case.fits.background[:, None, None]
     torch.testing.assert_close(found.cost, 0.5 * difference.square().mean(3).sum((1, 2)))
     assert not found.gradient.any() and not found.hessian.any() and not found.histogram.any()
@@ -215,7 +200,6 @@ def test_the_number_of_threads_changes_nothing() -> None:
         ({"targets": torch.zeros(2, HEIGHT, WIDTH, 4, dtype=torch.uint8)}, "targets"),
         ({"target_index": torch.zeros(2, dtype=torch.int32)}, "target_index"),
         ({"robust": "cauchy"}, "robust"),
-        ({"alpha_weight": 0.0}, "alpha_weight"),
         ({"detail": 0.0}, "detail"),
         ({"scale": torch.ones(3).double()}, "scale"),
         ({"center": torch.zeros(2).double()}, "center"),
@@ -227,38 +211,31 @@ def test_wrong_arguments_are_named(change: dict[str, object], message: str) -> N
         replace(case, fits=case.fits._replace(**change)).run()  # type: ignore[arg-type]
 
 
-def test_constants_are_those_of_the_header() -> None:
-    header = Path(__file__).parent.parent / "submodules/diff-gaussian-rasterization/csrc/common/pose.h"
-    found = dict(re.findall(r"constexpr \w+ (\w+) = ([\d.]+);", header.read_text()))
-    for name in ("TWIST", "POSE_PARAMETERS", "RESIDUAL_BINS", "RESIDUAL_MAX", "HUBER_TUNING", "TUKEY_TUNING"):
-        assert float(found[name]) == getattr(constants, name), name
-
-
 def test_prediction_is_the_rendering() -> None:
     case = make_case()
     f = case.fits
-    drawn = rasterize(*case.cloud, f.cam_from_world[:1], f.intrinsics[:1], WIDTH, HEIGHT, f.background[0])
+    drawn = rasterize(f.scene(case.cloud)._replace(background=f.background[0]))
     plain = f._replace(gain=torch.ones(2).double(), offset=torch.zeros(2).double())
     start = torch.zeros(8, dtype=torch.float64)
     start[6] = 1
-    prediction, _ = constants.predict(case.cloud, plain, 0, start)
-    torch.testing.assert_close(prediction[:3], drawn.image[0].clamp(0, 1), rtol=1e-9, atol=1e-9)
+    prediction, _ = predict(case.cloud, plain, 0, start)
+    torch.testing.assert_close(prediction, drawn.image[0].clamp(0, 1), rtol=1e-9, atol=1e-9)
 
 
 def test_compensation_keeps_what_a_splat_covers() -> None:
     """In a picture half as large a splat keeps its integral, opacity times area, though the dilation is as large."""
     bare = torch.tensor([[[4.0, 1.0], [1.0, 2.0]]], dtype=torch.float64)
-    eye = constants.COVARIANCE_DILATION * torch.eye(2, dtype=torch.float64)
+    eye = COVARIANCE_DILATION * torch.eye(2, dtype=torch.float64)
     full, half = bare + eye, bare / 4 + eye
     conic = torch.linalg.inv(half)
-    kept = constants.compensation(torch.stack((conic[:, 0, 0], conic[:, 0, 1], conic[:, 1, 1]), dim=1), 0.25)
+    kept = compensation(torch.stack((conic[:, 0, 0], conic[:, 0, 1], conic[:, 1, 1]), dim=1), 0.25)
     torch.testing.assert_close(kept * torch.linalg.det(half).sqrt(), torch.linalg.det(full / 4).sqrt())
 
 
 @pytest.mark.parametrize("reference", [False, True])
 def test_a_pose_without_scale_is_left_out(reference: bool) -> None:
     case = make_case()
-    run = pose_normal_equations_reference if reference else lambda c, f: pose_normal_equations(*c, *f)
+    run = pose_normal_equations_reference if reference else pose_normal_equations
     both = run(case.cloud, case.fits)
     one = run(case.cloud, case.fits._replace(scale=case.fits.scale * torch.tensor([0.0, 1.0])))
     for whole, part in zip(both, one, strict=True):

@@ -5,7 +5,15 @@ import torch
 from diff_gaussian_rasterization import rasterize
 from diff_gaussian_rasterization.cpu import loader as cpu_library
 from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
-from splat_scenes import TENSORS, assert_gradients_close, broad_scene, cast, draw, random_scene, values_and_gradients
+
+from tests.splat_scenes import (
+    TENSORS,
+    assert_gradients_close,
+    broad_scene,
+    random_scene,
+    scene_on,
+    values_and_gradients,
+)
 
 SIZES = [(1, 1), (15, 17), (16, 16), (33, 9)]
 
@@ -40,7 +48,7 @@ def test_handwritten_gradients_are_finite_differences(sh: int):
     scene = broad_scene(sh)
 
     def pictures(*tensors):
-        return draw(scene._replace(**dict(zip(TENSORS, tensors, strict=True))))[:3]
+        return rasterize(scene._replace(**dict(zip(TENSORS, tensors, strict=True))))[:3]
 
     leaves = [getattr(scene, name).clone().requires_grad_() for name in TENSORS]
     assert torch.autograd.gradcheck(pictures, leaves, eps=1e-6, atol=1e-7, rtol=1e-5, nondet_tol=0)
@@ -51,7 +59,7 @@ def test_float_follows_double(seed: int):
     """A splat's alpha may fall on the other side of 1/255 or a pixel stop one splat earlier: such pixels are capped in
     number and in size. In 20 seeds none did: the largest error was 2e-6, of whole gradients 1e-5."""
     scene = random_scene(400, 90, 77, views=1, seed=seed)
-    out, gradients = values_and_gradients(rasterize, cast(scene, torch.float32))
+    out, gradients = values_and_gradients(rasterize, scene_on(scene, torch.float32))
     expected, expected_gradients = values_and_gradients(rasterize, scene)
     for got, want in zip(out[:2], expected[:2], strict=True):
         error = (got.double() - want).abs()
@@ -81,10 +89,10 @@ def test_result_does_not_depend_on_the_number_of_threads():
 
 def test_one_batch_equals_one_call_per_view():
     scene = random_scene(200, 40, 30, views=3)
-    together = draw(scene)
+    together = rasterize(scene)
     for view in range(3):
         one = slice(view, view + 1)
-        alone = draw(
+        alone = rasterize(
             scene._replace(
                 cam_from_world=scene.cam_from_world[one],
                 intrinsics=scene.intrinsics[one],
@@ -123,7 +131,7 @@ def test_broken_gaussians_are_not_drawn():
     rest = rest._replace(
         **{name: getattr(rest, name)[keep] for name in names}, screen_offsets=rest.screen_offsets[:, 3:]
     )
-    torch.testing.assert_close(out.image, draw(rest).image, atol=0, rtol=0)
+    torch.testing.assert_close(out.image, rasterize(rest).image, atol=0, rtol=0)
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
 
@@ -136,7 +144,7 @@ def test_equal_depth_is_drawn_in_order_of_index():
         screen_offsets=None,
     )
     expected = 0.9 * both.colors[0] + 0.09 * both.colors[1] + 0.01 * both.background
-    torch.testing.assert_close(draw(both).image[0, :, 4, 4], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rasterize(both).image[0, :, 4, 4], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +168,15 @@ def test_equal_depth_is_drawn_in_order_of_index():
 def test_wrong_input_is_named(name: str, value: object, words: str):
     scene = random_scene(4, 8, 8, dtype=torch.float32)
     with pytest.raises(ValueError, match=words):
-        draw(scene._replace(**{name: value}))
+        rasterize(scene._replace(**{name: value}))
 
 
 def test_second_derivatives_are_refused():
     scene = random_scene(5, 8, 8)
     means = scene.means.clone().requires_grad_()
-    (first,) = torch.autograd.grad(draw(scene._replace(means=means)).image.square().sum(), means, create_graph=True)
+    (first,) = torch.autograd.grad(
+        rasterize(scene._replace(means=means)).image.square().sum(), means, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
 
@@ -177,7 +187,7 @@ def test_strided_input_is_taken_as_it_is():
         means=scene.means.T.contiguous().T, colors=scene.colors.transpose(0, 2).contiguous().transpose(0, 2)
     )
     assert not strided.means.is_contiguous()
-    assert torch.equal(draw(strided).image, draw(scene).image)
+    assert torch.equal(rasterize(strided).image, rasterize(scene).image)
 
 
 @pytest.mark.parametrize("offsets", [True, False])
@@ -200,7 +210,7 @@ def test_torch_compile_traces_through():
     scene = random_scene(5, 8, 8, dtype=torch.float32)
 
     def loss(means: torch.Tensor) -> torch.Tensor:
-        return draw(scene._replace(means=means)).image.square().sum()
+        return rasterize(scene._replace(means=means)).image.square().sum()
 
     traced = torch.compile(loss, fullgraph=True, backend="aot_eager")
     gradients = []
@@ -234,9 +244,9 @@ def test_without_kernels_the_reference_runs_and_says_so(monkeypatch: pytest.Monk
     from diff_gaussian_rasterization import ops
 
     scene = random_scene(20, 16, 16)
-    expected = draw(scene)
+    expected = rasterize(scene)
     monkeypatch.setattr(ops, "cpu_library", lambda: None)
     ops._warn_of_reference.cache_clear()
     with pytest.warns(UserWarning, match="more than a hundred times slower. Install a C..17 compiler"):
-        out = draw(scene)
+        out = rasterize(scene)
     torch.testing.assert_close(out.image, expected.image, atol=1e-9, rtol=0)

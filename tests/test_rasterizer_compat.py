@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from diff_gaussian_rasterization import GaussianRasterizationSettings, GaussianRasterizer, rasterize
-from splat_scenes import random_scene
+from diff_gaussian_rasterization.reference.rasterize import blend, project
+
+from tests.splat_scenes import broad_scene, random_scene, scene_on
 
 WIDTH, HEIGHT = 40, 30
 FOV_X, FOV_Y = 0.9, 0.7
@@ -52,10 +54,13 @@ def call(scene, settings: GaussianRasterizationSettings, means2d: torch.Tensor |
     return GaussianRasterizer(raster_settings=settings)(**{**arguments, **changes})
 
 
-def expected_picture(scene, **changes: object):
+def expected_scene(scene):
     f = torch.tensor([[0.5 * WIDTH / math.tan(FOV_X / 2), 0.5 * HEIGHT / math.tan(FOV_Y / 2), WIDTH / 2, HEIGHT / 2]])
-    scene = scene._replace(intrinsics=f, background=torch.ones(3), screen_offsets=None)
-    return rasterize(*scene._replace(**changes))
+    return scene._replace(intrinsics=f, background=torch.ones(3), screen_offsets=None)
+
+
+def expected_picture(scene, **changes: object):
+    return rasterize(expected_scene(scene)._replace(**changes))
 
 
 def test_older_code_gets_two_values_and_newer_code_three(scene):
@@ -65,9 +70,51 @@ def test_older_code_gets_two_values_and_newer_code_three(scene):
     torch.testing.assert_close(color, expected.image[0], atol=1e-5, rtol=0)
     assert torch.equal(radii, expected.radii[0]) and radii.dtype == torch.int32
     outputs = call(scene, settings._replace(antialiasing=False))
-    color, radii, depth = outputs
-    torch.testing.assert_close(depth, expected.depth, atol=1e-4, rtol=0)
+    assert len(outputs) == 3
+    torch.testing.assert_close(outputs.depth, expected.depth, atol=1e-4, rtol=0)
     torch.testing.assert_close(outputs.alpha, expected.alpha, atol=1e-5, rtol=0)
+
+
+def inverse_depth(means: torch.Tensor, view: torch.Tensor, scene) -> torch.Tensor:
+    """The third value of the original's newer version, in double."""
+    tensors = {name: getattr(scene, name).double() for name in ("scales", "quats", "opacities", "colors")}
+    settings = usual_settings(torch.eye(4), bg=torch.ones(3).double(), viewmatrix=view, antialiasing=False)
+    settings = settings._replace(projmatrix=view.detach() @ settings.projmatrix.double())
+    return call(scene._replace(means=means, **tensors), settings)[2]
+
+
+def test_the_third_value_of_newer_code_is_inverse_depth(scene):
+    """The sum of blending weight over camera z, taken here from the reference's blending with 1/z in the place of z."""
+    means, view = scene.means.double(), scene.cam_from_world[0].T.double()
+    given = expected_scene(scene)
+    splats = project(scene_on(given, torch.float64), 0)
+    splats = splats._replace(value=torch.cat((splats.value[:, :3], 1 / splats.value[:, 3:]), dim=1))
+    expected = blend(splats, WIDTH, HEIGHT, torch.ones(3).double(), 16)[4:]
+    torch.testing.assert_close(inverse_depth(means, view, scene), expected, atol=1e-6, rtol=0)
+
+
+def test_gradients_of_the_inverse_depth_are_finite_differences():
+    """Of smooth Gaussians that cover the whole picture, in their centers and in the camera."""
+    scene = broad_scene(0)._replace(screen_offsets=None)
+    means = scene.means[:3].clone().requires_grad_()
+    view = scene.cam_from_world[0].T.clone().requires_grad_()
+    few = scene._replace(**{name: getattr(scene, name)[:3] for name in ("scales", "quats", "opacities", "colors")})
+    few = few._replace(colors=few.colors[:, None], scales=3 * few.scales)
+    assert (inverse_depth(means, view, few) > 0.05).all()
+    weight = torch.randn(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).double()
+    gradients = torch.autograd.grad((inverse_depth(means, view, few) * weight).sum(), (means, view))
+    for leaf, gradient in zip((means, view), gradients, strict=True):
+        for place in range(0, 12, 5) if leaf is view else range(9):
+            step = torch.zeros_like(leaf).flatten()
+            step[place] = 1e-6
+            ahead, behind = (
+                (
+                    inverse_depth(*(x + sign * step.view_as(x) if x is leaf else x for x in (means, view)), few)
+                    * weight
+                ).sum()
+                for sign in (1, -1)
+            )
+            torch.testing.assert_close(gradient.flatten()[place], (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-5)
 
 
 def test_active_degree_and_scale_modifier(scene):
@@ -91,7 +138,7 @@ def test_principal_point_of_the_projection(scene):
     intrinsics = torch.tensor(
         [[0.5 * WIDTH / math.tan(FOV_X / 2), 0.5 * HEIGHT / math.tan(FOV_Y / 2), WIDTH * 0.6, HEIGHT * 0.45]]
     )
-    expected = rasterize(*scene._replace(intrinsics=intrinsics, background=torch.ones(3), screen_offsets=None))
+    expected = rasterize(scene._replace(intrinsics=intrinsics, background=torch.ones(3), screen_offsets=None))
     torch.testing.assert_close(call(scene, moved)[0], expected.image[0], atol=1e-4, rtol=0)
 
 

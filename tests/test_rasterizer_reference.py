@@ -4,28 +4,33 @@ import re
 
 import pytest
 import torch
+from diff_gaussian_rasterization import constants
 from diff_gaussian_rasterization.reference import rasterize as reference
 from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
 from diff_gaussian_rasterization.sources import csrc_dir
 from diff_gaussian_rasterization.types import Scene
-from splat_scenes import TENSORS, broad_scene, random_scene, values_and_gradients
+
+from tests.splat_scenes import TENSORS, broad_scene, random_scene, values_and_gradients
 
 
 def test_constants_are_those_of_the_kernels():
-    text = (csrc_dir() / "common" / "constants.h").read_text()
-    found = dict(re.findall(r"constexpr (?:double|int) (\w+) = (.+);", text))
-    assert len(found) == 12
-    for name, value in found.items():
-        assert eval(value) == getattr(reference, name), name  # our own header: numbers and a quotient
+    found = {}
+    for header in ("constants.h", "pose.h"):
+        text = (csrc_dir() / "common" / header).read_text()
+        found |= dict(re.findall(r"constexpr (?:double|int) (\w+) = ([^;]+);", text))
+    shared = {name for name in vars(constants) if name.isupper()} - {"ROBUST"}
+    assert shared == found.keys() - {"POSE_HESSIAN"}
+    for name in shared:
+        assert eval(found[name]) == getattr(constants, name), name  # our own header: numbers and a quotient
 
 
 @pytest.mark.parametrize("sh", [0, 4])
 def test_reference_gradients_are_finite_differences(sh: int):
     scene = broad_scene(sh)
-    assert scene.opacities.numel() == (rasterize_reference(*scene).radii > 0).sum(), "all are drawn"
+    assert scene.opacities.numel() == (rasterize_reference(scene).radii > 0).sum(), "all are drawn"
 
     def pictures(*tensors):
-        out = rasterize_reference(*scene._replace(**dict(zip(TENSORS, tensors, strict=True))))
+        out = rasterize_reference(scene._replace(**dict(zip(TENSORS, tensors, strict=True))))
         return out.image, out.alpha, out.depth
 
     leaves = [getattr(scene, name).clone().requires_grad_() for name in TENSORS]
@@ -35,7 +40,7 @@ def test_reference_gradients_are_finite_differences(sh: int):
 def test_blocks_change_nothing():
     scene = random_scene(60, 37, 29)
     out, gradients = values_and_gradients(rasterize_reference, scene)
-    whole, whole_gradients = values_and_gradients(lambda *args: rasterize_reference(*args, block=64), scene)
+    whole, whole_gradients = values_and_gradients(lambda scene: rasterize_reference(scene, block=64), scene)
     for a, b in zip(out, whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
     for name in TENSORS:
@@ -59,7 +64,7 @@ def test_one_round_gaussian_is_the_textbook_formula():
         torch.ones(3, **double),
         None,
     )
-    out = rasterize_reference(*scene)
+    out = rasterize_reference(scene)
     along = torch.arange(9, **double) - 4
     squared = along[:, None] ** 2 + along[None, :] ** 2
     alpha = opacity * torch.exp(-0.5 * squared / ((f * s / z) ** 2 + 0.3))

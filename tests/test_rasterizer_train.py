@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from diff_gaussian_rasterization import photometric_loss, rasterize
+from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
 from diff_gaussian_rasterization.cpu.train import PARAMETERS, Batch, Moments, Statistics, training_step
-from splat_scenes import random_scene
 from torch import Tensor
+
+from tests.splat_scenes import random_scene
 
 RATES = {"means": 2e-3, "log_scales": 5e-3, "quats": 1e-3, "opacity_logits": 2e-2, "sh": 3e-3, "sh_rest": 1e-3}
 WIDTH, HEIGHT, COUNT, STEPS = 33, 21, 150, 3
@@ -36,7 +37,7 @@ def by_autograd(params: dict[str, Tensor], batch: Batch) -> tuple[list[float], d
     losses, statistics = [], [torch.zeros(COUNT) for _ in range(2)]
     for _ in range(STEPS):
         offsets = torch.zeros(2, COUNT, 2, requires_grad=True)
-        out = rasterize(
+        scene = Scene(
             leaves["means"],
             leaves["log_scales"].exp(),
             leaves["quats"],
@@ -49,6 +50,7 @@ def by_autograd(params: dict[str, Tensor], batch: Batch) -> tuple[list[float], d
             batch.background,
             offsets,
         )
+        out = rasterize(scene)
         loss = photometric_loss(out.image, batch.targets, 0.2)
         optimizer.zero_grad()
         loss.backward()

@@ -156,7 +156,7 @@ class GaussNewtonRefiner:
             side: pictures_at(model, images, intrinsics, side, fitted_side) for side, model in models.by_side.items()
         }
         background, _ = border_color(shrink(images, JUDGED_PX).permute(0, 3, 1, 2).to(dtype) / 255)
-        scene = Scene(pictures, models.center, background, room=None)
+        scene = Scene(pictures, models.center, background, buffers=None)
         return scene, start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
 
     def _levels_for(self, longer_side: int) -> list[Level]:

@@ -4,7 +4,7 @@ picture on its own is over before the host could launch its kernels."""
 from collections.abc import Callable
 
 import torch
-from diff_gaussian_rasterization.cuda.rasterize import ListRoom
+from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
 from torch import Tensor
 
 from gaussian_splatting.pose.search import Found, Scene
@@ -20,7 +20,7 @@ class GpuSearch:
 
     def __init__(self, search: Search, device: torch.device) -> None:
         self._search = search
-        self._room = ListRoom(device, _FIRST_ENTRIES)
+        self._buffers = ListBuffers(device, _FIRST_ENTRIES)
         self._sizes: list[torch.Size] = []
         self._graph: _Graph | None = None
 
@@ -29,14 +29,14 @@ class GpuSearch:
         sizes = [tensor.shape for tensor in _tensors(scene, state)]
         if sizes == self._sizes and len(scene.background) <= _FEW_PICTURES:
             if self._graph is None:
-                self._graph = _Graph(self._search, scene, state, self._room.capacity)
+                self._graph = _Graph(self._search, scene, state, self._buffers.capacity)
             found = self._graph(scene, state)
-            if not self._graph.room.grow():
+            if not self._graph.buffers.grow():
                 return found
         self._sizes, self._graph = sizes, None
         while True:
-            found = self._search(scene._replace(room=self._room), state)
-            if not self._room.grow():
+            found = self._search(scene._replace(buffers=self._buffers), state)
+            if not self._buffers.grow():
                 return found
 
 
@@ -44,12 +44,12 @@ class _Graph:
     """A recorded search. Its models are for good those of the scene it was recorded with; all else is copied in."""
 
     def __init__(self, search: Search, scene: Scene, state: PoseState, entries: int) -> None:
-        self.room = ListRoom(scene.center.device, entries)
+        self.buffers = ListBuffers(scene.center.device, entries)
         pictures = {
             side: level._replace(images=level.images.clone(), intrinsics=level.intrinsics.clone())
             for side, level in scene.pictures.items()
         }
-        self._scene = Scene(pictures, scene.center.clone(), scene.background.clone(), self.room)
+        self._scene = Scene(pictures, scene.center.clone(), scene.background.clone(), self.buffers)
         self._state = PoseState(*(tensor.clone() for tensor in state))
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from diff_gaussian_rasterization.constants import COVARIANCE_DILATION
+from diff_gaussian_rasterization.formulas import robust_weights
 from diff_gaussian_rasterization.pose import pose_normal_equations
-from diff_gaussian_rasterization.reference.pose import NormalEquations, robust_weights
-from diff_gaussian_rasterization.reference.rasterize import COVARIANCE_DILATION
+from diff_gaussian_rasterization.types import Cloud, Fits, NormalEquations
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from gaussian_splatting.pose.pyramid import blur, shrink
 from gaussian_splatting.pose.solve import DAMPING, PoseState, accept, propose, residual_scale
 
 if TYPE_CHECKING:
-    from diff_gaussian_rasterization.cuda.rasterize import ListRoom
+    from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
 
 JUDGED_PX = 200  # size of the pictures on which the final fit is judged
 _JUDGED_SCALE = 0.05  # of its residuals
@@ -65,12 +66,12 @@ class Pictures(NamedTuple):
 
 class Scene(NamedTuple):
     """What stays the same during a search: the pictures of every level by their side, the object's center, and the
-    background of each picture. `room` for the lists of a GPU's drawings."""
+    background of each picture. `buffers` for the tile lists of a GPU's drawings."""
 
     pictures: dict[int, Pictures]
     center: Float[Tensor, "3"]
     background: Float[Tensor, "q 3"]
-    room: "ListRoom | None"
+    buffers: "ListBuffers | None"
 
 
 class Found(NamedTuple):
@@ -149,27 +150,23 @@ def _evaluate(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -
 def _evaluate_all(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -> NormalEquations:
     gaussians, dtype = pictures.model, pictures.model.means.dtype
     height, width = pictures.images.shape[1:3]
-    return pose_normal_equations(
-        gaussians.means,
-        gaussians.scales,
-        gaussians.quats,
-        gaussians.opacities,
-        gaussians.sh,
-        state.cam_from_world.to(dtype),
-        pictures.intrinsics[state.picture],
-        width,
-        height,
-        _background(scene, state).to(dtype),
-        pictures.images,
-        state.picture,
-        scene.center,
-        robust,
-        state.scale.to(dtype),
-        state.gain.to(dtype),
-        state.offset.to(dtype),
+    cloud = Cloud(gaussians.means, gaussians.scales, gaussians.quats, gaussians.opacities, gaussians.sh)
+    fits = Fits(
+        cam_from_world=state.cam_from_world.to(dtype),
+        intrinsics=pictures.intrinsics[state.picture],
+        width=width,
+        height=height,
+        background=_background(scene, state).to(dtype),
+        targets=pictures.images,
+        target_index=state.picture,
+        center=scene.center,
+        robust=robust,
+        scale=state.scale.to(dtype),
+        gain=state.gain.to(dtype),
+        offset=state.offset.to(dtype),
         detail=pictures.detail,
-        room=scene.room,
     )
+    return pose_normal_equations(cloud, fits, scene.buffers)
 
 
 def _background(scene: Scene, state: PoseState) -> Float[Tensor, "p 3"]:

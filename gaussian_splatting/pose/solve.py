@@ -5,13 +5,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diff_gaussian_rasterization.reference.pose import (
-    POSE_PARAMETERS,
-    RESIDUAL_BINS,
-    RESIDUAL_MAX,
-    TWIST,
-    NormalEquations,
-)
+from diff_gaussian_rasterization.constants import POSE_PARAMETERS, RESIDUAL_BINS, RESIDUAL_MAX, TWIST
+from diff_gaussian_rasterization.types import NormalEquations
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from diff_gaussian_rasterization import photometric_loss, rasterize
+from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
 from diff_gaussian_rasterization.cpu.loader import cpu_library
 from diff_gaussian_rasterization.cpu.train import Batch, Moments, Statistics, training_step
 from jaxtyping import Float, Int64, UInt8
@@ -77,7 +77,7 @@ class CpuEngine:
         leaves = {k: v.requires_grad_() for k, v in state.params.items()}
         offsets = torch.zeros(len(views), len(state), 2, device=self._device, requires_grad=True)
         model = state.gaussians()
-        out = rasterize(
+        scene = Scene(
             model.means,
             model.scales,
             model.quats,
@@ -90,6 +90,7 @@ class CpuEngine:
             background,
             offsets,
         )
+        out = rasterize(scene)
         value = photometric_loss(out.image, self._images[views], ssim_weight)
         grads = torch.autograd.grad(value, [*leaves.values(), offsets])
         for leaf in leaves.values():

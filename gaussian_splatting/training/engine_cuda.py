@@ -1,4 +1,4 @@
-"""Training on a GPU without leaving it: a step is nine kernels in a CUDA graph that is replayed for every iteration.
+"""Training on a GPU without leaving it: a step is eight kernels in a CUDA graph that is replayed for every iteration.
 
 Which views, which rates and how many Gaussians are read from device tables, so nothing waits for the host. Tile lists
 have a fixed capacity: a step whose lists do not fit changes nothing and raises a flag, as do the steps after it; at the
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from diff_gaussian_rasterization.cuda import rasterize as cuda
 from diff_gaussian_rasterization.cuda.launch import blocks, launch
-from diff_gaussian_rasterization.reference.rasterize import ssim_window
+from diff_gaussian_rasterization.formulas import ssim_window
 from jaxtyping import Float, Int64
 from torch import Tensor
 

@@ -2,6 +2,13 @@
 
 from diff_gaussian_rasterization.compat import GaussianRasterizationSettings, GaussianRasterizer
 from diff_gaussian_rasterization.ops import photometric_loss, rasterize
-from diff_gaussian_rasterization.reference.rasterize import Rasterized
+from diff_gaussian_rasterization.types import Rasterized, Scene
 
-__all__ = ["GaussianRasterizationSettings", "GaussianRasterizer", "Rasterized", "photometric_loss", "rasterize"]
+__all__ = [
+    "GaussianRasterizationSettings",
+    "GaussianRasterizer",
+    "Rasterized",
+    "Scene",
+    "photometric_loss",
+    "rasterize",
+]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from diff_gaussian_rasterization.types import Cloud
+
 SH_COUNTS = (1, 4, 9, 16)  # coefficients per channel for degree 0 to 3
 
 
@@ -34,14 +36,15 @@ def expect_floating(name: str, value: object, on_cuda: tuple[torch.dtype, ...] =
     return value
 
 
-def check_gaussians(means: Tensor, scales: Tensor, quats: Tensor, opacities: Tensor, colors: Tensor) -> None:
-    """Raises ValueError unless the five tensors describe one cloud; shapes as in `rasterize`."""
+def check_gaussians(cloud: Cloud) -> None:
+    """Raises ValueError unless the five tensors describe one cloud."""
+    means, colors = cloud.means, cloud.colors
     expect_floating("means", means)
     expect("means", means, ("N", 3), means)
     count = means.shape[0]
-    expect("scales", scales, (count, 3), means)
-    expect("quats", quats, (count, 4), means)
-    expect("opacities", opacities, (count,), means)
+    expect("scales", cloud.scales, (count, 3), means)
+    expect("quats", cloud.quats, (count, 4), means)
+    expect("opacities", cloud.opacities, (count,), means)
     if isinstance(colors, Tensor) and colors.ndim == 3 and colors.shape[1] in SH_COUNTS:
         expect("colors", colors, (count, "K", 3), means)
     else:

@@ -1,8 +1,9 @@
 """The face that other 3D Gaussian splatting code knows: GaussianRasterizationSettings and GaussianRasterizer.
 
 Two versions of the original are in use. Code for the older one leaves `antialiasing` out and unpacks (color, radii);
-code for the newer one sets it and unpacks (color, radii, depth). Each gets what it expects; either way the result also
-carries `.alpha` and `.depth`. The depth is the sum of blending weight times camera z, not of weight over z.
+code for the newer one sets it and unpacks (color, radii, inverse depth), the last the sum of blending weight over
+camera z. Each gets what it expects; either way the result also carries `.alpha` and `.depth`, the sum of weight times
+z. The inverse depth takes a second drawing: leave `antialiasing` out where nothing reads it.
 """
 
 from typing import NamedTuple
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization.checks import expect
+from diff_gaussian_rasterization.constants import NEAR_PLANE
 from diff_gaussian_rasterization.ops import rasterize
-from diff_gaussian_rasterization.reference.rasterize import NEAR_PLANE
+from diff_gaussian_rasterization.types import Scene
 
 
 class GaussianRasterizationSettings(NamedTuple):
@@ -35,7 +37,7 @@ class GaussianRasterizationSettings(NamedTuple):
 
 
 class Outputs(tuple[Tensor, ...]):
-    """color (3, H, W), radii (N,) and, for newer code, depth (1, H, W); as attributes alpha and depth (1, H, W)."""
+    """color (3, H, W), radii (N,) and, for newer code, inverse depth (1, H, W); also alpha, depth (1, H, W)."""
 
     alpha: Tensor
     depth: Tensor
@@ -77,7 +79,7 @@ class GaussianRasterizer(torch.nn.Module):
         if colors is None or (shs is not None and colors_precomp is not None):
             raise ValueError("shs, colors_precomp: expected exactly one of the two")
         expect("opacities", opacities, (means3D.shape[0], 1), means3D)
-        out = rasterize(
+        scene = Scene(
             means3D,
             scales * settings.scale_modifier,
             rotations,
@@ -90,10 +92,19 @@ class GaussianRasterizer(torch.nn.Module):
             settings.bg,
             _screen_offsets(means2D, settings),
         )
-        newer = settings.antialiasing is not None
-        outputs = Outputs((out.image[0], out.radii[0], out.depth) if newer else (out.image[0], out.radii[0]))
+        out = rasterize(scene)
+        newer = () if settings.antialiasing is None else (_inverse_depth(scene),)
+        outputs = Outputs((out.image[0], out.radii[0], *newer))
         outputs.alpha, outputs.depth = out.alpha, out.depth
         return outputs
+
+
+def _inverse_depth(scene: Scene) -> Tensor:
+    """The sum of blending weight over camera z (1, H, W): 1/z as a color over black, in a drawing of its own."""
+    pose = scene.cam_from_world[0]
+    inverse = (scene.means @ pose[2, :3] + pose[2, 3]).clamp_min(NEAR_PLANE).reciprocal()
+    black = torch.zeros_like(scene.background)
+    return rasterize(scene._replace(colors=inverse[:, None].expand(-1, 3), background=black)).image[0, :1]
 
 
 def _intrinsics(settings: GaussianRasterizationSettings) -> Tensor:

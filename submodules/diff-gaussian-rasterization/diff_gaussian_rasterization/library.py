@@ -4,6 +4,9 @@
 Forward keeps a list of tensors, `state`, for backward; what it holds is the backend's own affair.
 """
 
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diff_gaussian_rasterization.cpu import rasterize as cpu
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization.types import PictureGradient, Scene
 
 _LIBRARY = torch.library.Library("diff_gaussian_rasterization", "DEF")
 _SCENE = (
@@ -32,31 +35,32 @@ _KERNELS = torch.ops.diff_gaussian_rasterization
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]
 
 
-@torch.library.impl(_LIBRARY, "rasterize_forward", "CPU")
-def _forward_cpu(*scene: Any) -> Outputs:
-    out = cpu.forward(Scene(*scene))
-    return out.image, out.alpha, out.depth, out.radii, out.state
+def _cuda() -> ModuleType:
+    from diff_gaussian_rasterization.cuda import rasterize  # imported here: it needs NVIDIA's packages
+
+    return rasterize
 
 
-@torch.library.impl(_LIBRARY, "rasterize_forward", "CUDA")
-def _forward_cuda(*scene: Any) -> Outputs:
-    from diff_gaussian_rasterization.cuda import rasterize as cuda
-
-    out = cuda.forward(*scene)
-    return out.image, out.alpha, out.depth, out.radii, [out.splats, out.lists, out.pixels]
+def _forward(backend: Callable[[], ModuleType], *scene: Any) -> Outputs:
+    return tuple(backend().forward(Scene(*scene)))
 
 
-@torch.library.impl(_LIBRARY, "rasterize_backward", "CPU")
-def _backward_cpu(*args: Any) -> tuple[Tensor, ...]:
-    return tuple(cpu.backward(Scene(*args[:_SCENE_SIZE]), *args[_SCENE_SIZE:]))
+def _backward(backend: Callable[[], ModuleType], *args: Any) -> tuple[Tensor, ...]:
+    scene, (state, *v) = args[:_SCENE_SIZE], args[_SCENE_SIZE:]
+    return tuple(backend().backward(Scene(*scene), state, PictureGradient(*v)))
 
 
-@torch.library.impl(_LIBRARY, "rasterize_backward", "CUDA")
-def _backward_cuda(*args: Any) -> tuple[Tensor, ...]:
-    from diff_gaussian_rasterization.cuda import rasterize as cuda
+def _loss(backend: Callable[[], ModuleType], *args: Any) -> tuple[Tensor, Tensor]:
+    return backend().photometric_loss(*args)
 
-    scene, (state, *v_outputs) = args[:_SCENE_SIZE], args[_SCENE_SIZE:]
-    return tuple(cuda.backward(*v_outputs, *scene, *state))
+
+for _name, _function in (
+    ("rasterize_forward", _forward),
+    ("rasterize_backward", _backward),
+    ("photometric_loss", _loss),
+):
+    _LIBRARY.impl(_name, partial(_function, lambda: cpu), "CPU")
+    _LIBRARY.impl(_name, partial(_function, _cuda), "CUDA")
 
 
 @torch.library.register_fake("diff_gaussian_rasterization::rasterize_forward", lib=_LIBRARY)
@@ -108,18 +112,6 @@ class _Rasterize(torch.autograd.Function):
 def _forward_autograd(*scene: Any) -> Outputs:
     image, alpha, depth, radii, *state = _Rasterize.apply(*scene)
     return image, alpha, depth, radii, state
-
-
-@torch.library.impl(_LIBRARY, "photometric_loss", "CPU")
-def _loss_cpu(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    return cpu.photometric_loss(image, target, ssim_weight, with_gradient)
-
-
-@torch.library.impl(_LIBRARY, "photometric_loss", "CUDA")
-def _loss_cuda(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    from diff_gaussian_rasterization.cuda import rasterize as cuda
-
-    return cuda.photometric_loss_and_gradient(image, target, ssim_weight)
 
 
 @torch.library.register_fake("diff_gaussian_rasterization::photometric_loss", lib=_LIBRARY)

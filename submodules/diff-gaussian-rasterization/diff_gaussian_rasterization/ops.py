@@ -9,8 +9,8 @@ from torch import Tensor
 from diff_gaussian_rasterization import library  # noqa: F401 (registers the operations)
 from diff_gaussian_rasterization.checks import check_gaussians, check_views, expect, expect_floating
 from diff_gaussian_rasterization.cpu.loader import cpu_library
-from diff_gaussian_rasterization.reference.rasterize import Rasterized, photometric_loss_reference, rasterize_reference
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization.reference.rasterize import photometric_loss_reference, rasterize_reference
+from diff_gaussian_rasterization.types import Rasterized, Scene
 
 _KERNELS = torch.ops.diff_gaussian_rasterization
 
@@ -25,57 +25,28 @@ def _warn_of_reference() -> None:
     )
 
 
-def _must_use_reference(tensor: Tensor) -> bool:
+def must_use_reference(tensor: Tensor) -> bool:
+    """Whether no kernels were built for the tensor's device; says so once."""
     if tensor.is_cuda or torch.compiler.is_compiling() or cpu_library() is not None:
         return False
     _warn_of_reference()
     return True
 
 
-def rasterize(
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    cam_from_world: Tensor,
-    intrinsics: Tensor,
-    width: int,
-    height: int,
-    background: Tensor,
-    screen_offsets: Tensor | None = None,
-) -> Rasterized:
-    """Draws N Gaussians from B cameras; differentiable in every tensor, the cameras included.
+def rasterize(scene: Scene) -> Rasterized:
+    """Draws the Gaussians of a scene from its cameras; differentiable in every tensor, the cameras included.
 
-    means (N, 3) world units; scales (N, 3) standard deviations, positive; quats (N, 4) wxyz, any length but 0;
-    opacities (N,) in [0, 1]; colors (N, 3), or spherical harmonics (N, K, 3) with K = 1, 4, 9, 16;
-    cam_from_world (B, 4, 4) in OpenCV axes (x right, y down, z forward); intrinsics (B, 4) fx, fy, cx, cy in pixels;
-    background (3,); screen_offsets (B, N, 2) pixels added to the projected means, whose gradient densification reads.
-
-    Returns image (B, 3, H, W) over the background, not clamped; alpha (B, H, W); depth (B, H, W), the sum of blending
-    weight times camera z; radii (B, N) int32 pixels, 0 where a Gaussian is not drawn. All float32 or all float64 on the
-    CPU, float32 on CUDA. Raises ValueError naming the argument whose shape, dtype or device is wrong.
+    Raises ValueError naming the argument whose shape, dtype or device is wrong; types.py says what they must be.
     """
-    check_gaussians(means, scales, quats, opacities, colors)
-    check_views(means, cam_from_world, intrinsics, width, height)
-    expect("background", background, (3,), means)
-    if screen_offsets is not None:
-        expect("screen_offsets", screen_offsets, (cam_from_world.shape[0], means.shape[0], 2), means)
-    scene = Scene(
-        means.contiguous(),
-        scales.contiguous(),
-        quats.contiguous(),
-        opacities.contiguous(),
-        colors.contiguous(),
-        cam_from_world.contiguous(),
-        intrinsics.contiguous(),
-        width,
-        height,
-        background.contiguous(),
-        None if screen_offsets is None else screen_offsets.contiguous(),
-    )
-    if _must_use_reference(means):
-        return rasterize_reference(*scene)
+    means = scene.means
+    check_gaussians(scene.cloud)
+    check_views(means, scene.cam_from_world, scene.intrinsics, scene.width, scene.height)
+    expect("background", scene.background, (3,), means)
+    if scene.screen_offsets is not None:
+        expect("screen_offsets", scene.screen_offsets, (scene.cam_from_world.shape[0], means.shape[0], 2), means)
+    scene = Scene(*(value.contiguous() if isinstance(value, Tensor) else value for value in scene))
+    if must_use_reference(means):
+        return rasterize_reference(scene)
     image, alpha, depth, radii, _ = _KERNELS.rasterize_forward(*scene)
     return Rasterized(image, alpha, depth, radii)
 
@@ -92,7 +63,7 @@ def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float = 0.2) ->
     check_target(image, target)
     if not 0 <= ssim_weight <= 1:
         raise ValueError(f"ssim_weight: expected a number from 0 to 1, got {ssim_weight}")
-    if _must_use_reference(image):
+    if must_use_reference(image):
         return photometric_loss_reference(image, target, ssim_weight)
     with_gradient = image.requires_grad and torch.is_grad_enabled()
     return _KERNELS.photometric_loss(image.contiguous(), target.contiguous(), ssim_weight, with_gradient)[0]

@@ -1,12 +1,29 @@
-"""The tensors that a rasterizer's backends hand to one another."""
+"""What goes into the rasterizer and comes out of it, and what its backends hand to one another.
+
+Shapes: N Gaussians, B views of one size, Q pictures. Floating tensors are all float32 or all float64 on the CPU,
+float32 on CUDA.
+"""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
 
+class Cloud(NamedTuple):
+    """N Gaussians: means (N, 3) world units; scales (N, 3) standard deviations, positive; quats (N, 4) wxyz, any length
+    but 0; opacities (N,) in [0, 1]; colors (N, 3), or spherical harmonics (N, K, 3) with K = 1, 4, 9, 16."""
+
+    means: Tensor
+    scales: Tensor
+    quats: Tensor
+    opacities: Tensor
+    colors: Tensor
+
+
 class Scene(NamedTuple):
-    """The arguments of `rasterize`, checked and contiguous; meanings and shapes in its docstring."""
+    """A cloud and the cameras that look at it: cam_from_world (B, 4, 4) in OpenCV axes (x right, y down, z forward);
+    intrinsics (B, 4) fx, fy, cx, cy in pixels; background (3,); screen_offsets (B, N, 2) pixels added to the projected
+    means, whose gradient densification reads."""
 
     means: Tensor
     scales: Tensor
@@ -18,17 +35,45 @@ class Scene(NamedTuple):
     width: int
     height: int
     background: Tensor
-    screen_offsets: Tensor | None
+    screen_offsets: Tensor | None = None
 
     @property
-    def cloud(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The Gaussians: means, scales, quats, opacities, colors."""
-        return self.means, self.scales, self.quats, self.opacities, self.colors
+    def cloud(self) -> Cloud:
+        """The Gaussians alone."""
+        return Cloud(*self[:5])
 
     @property
     def sh_count(self) -> int:
         """Spherical harmonics per channel; 0 where the colors are taken as they are."""
         return 0 if self.colors.ndim == 2 else self.colors.shape[1]
+
+
+class Rasterized(NamedTuple):
+    """image (B, 3, H, W) over the background, not clamped; alpha (B, H, W); depth (B, H, W), the sum of blending weight
+    times camera z; radii (B, N) int32 pixels, 0 where a Gaussian is not drawn."""
+
+    image: Tensor
+    alpha: Tensor
+    depth: Tensor
+    radii: Tensor
+
+
+class Forward(NamedTuple):
+    """What a backend draws, as `Rasterized`, and `state` for its backward pass, whose layout is its own affair."""
+
+    image: Tensor
+    alpha: Tensor
+    depth: Tensor
+    radii: Tensor
+    state: list[Tensor]
+
+
+class PictureGradient(NamedTuple):
+    """The gradient of the loss in a picture; None: zero, for nothing of the loss reads it."""
+
+    image: Tensor | None
+    alpha: Tensor | None
+    depth: Tensor | None
 
 
 class Gradients(NamedTuple):
@@ -43,3 +88,36 @@ class Gradients(NamedTuple):
     intrinsics: Tensor
     background: Tensor
     screen_offsets: Tensor
+
+
+class Fits(NamedTuple):
+    """B poses of one cloud and what each is compared with; meanings in `pose_normal_equations`."""
+
+    cam_from_world: Tensor  # (B, 4, 4)
+    intrinsics: Tensor  # (B, 4)
+    width: int
+    height: int
+    background: Tensor  # (B, 3)
+    targets: Tensor  # (Q, H, W, 3) uint8
+    target_index: Tensor  # (B,) int64
+    center: Tensor  # (3,)
+    robust: str
+    scale: Tensor  # (B,)
+    gain: Tensor  # (B,)
+    offset: Tensor  # (B,)
+    detail: float
+
+    def scene(self, cloud: Cloud) -> Scene:
+        """The cloud seen from these poses."""
+        return Scene(*cloud, self.cam_from_world, self.intrinsics, self.width, self.height, self.background)
+
+
+class NormalEquations(NamedTuple):
+    """Per pose: hessian (B, 8, 8) = J^T W J and gradient (B, 8) = J^T W r over (rho, omega, gain, offset), the robust
+    cost (B,) summed over the pixels, and the histogram (B, 128) int32 of residuals over the pixels that the model
+    touches."""
+
+    hessian: Tensor
+    gradient: Tensor
+    cost: Tensor
+    histogram: Tensor

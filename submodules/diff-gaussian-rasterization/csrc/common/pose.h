@@ -141,7 +141,6 @@ struct PoseFit {
     T scale;         // of the residuals e, in [0, 1]; the kernel multiplies it with the tuning constant
     T gain, offset;  // brightness of the object in the query
     T background[3];
-    T alpha_weight;  // of the silhouette as a fourth channel; 0: not used
     T detail;        // squared size of the picture over those that the model was fitted to, in (0, 1]
 };
 

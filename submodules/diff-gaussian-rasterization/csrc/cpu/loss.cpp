@@ -4,7 +4,8 @@
 //   SSIM = (A1 A2) / (B1 B2),  A1 = 2 mx my + C1,  A2 = 2 sxy + C2,  B1 = mx^2 + my^2 + C1,  B2 = sxx + syy + C2.
 // Taking mx, G*(xx) and G*(xy) as free variables with derivatives p, q, r of SSIM, the blur being its own transpose,
 //   d(sum of SSIM)/dx = G*p + 2 x (G*q) + y (G*r).
-// Where x equals y all over a window SSIM is 1 and p, q, r vanish: such pixels (the plain background) are not computed.
+// Where x equals y all over a window, p is 0 and the terms of q = -1 / B2 and r = 2 / B2 cancel at every pixel that it
+// covers: such windows (the plain background) are not computed.
 
 #include <algorithm>
 #include <memory>
@@ -51,7 +52,7 @@ template <typename T>
 class Plane {
 public:
     const int width, height, stride;
-    std::vector<Columns> differs, active;  // per row: where x and y differ; where p, q, r may not vanish
+    std::vector<Columns> differs, active;  // per row: where x and y differ; where the terms of p, q, r may not cancel
 
     Plane(int width, int height)
         : width(width), height(height), stride((width + LANES<T> - 1) / LANES<T> * LANES<T>), differs(height),

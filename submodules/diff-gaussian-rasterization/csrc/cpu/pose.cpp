@@ -17,13 +17,13 @@ template <typename T>
 struct PoseProblems {
     Robust robust;
     const T *scale, *gain, *offset, *background, *center;  // (B,), (B,), (B,), (B, 3), (3,) world units
-    T alpha_weight, detail;
+    T detail;
     const int64_t* target_index;
-    const uint8_t *targets, *target_alphas;  // (Q, H, W, 3); (Q, H, W), or null when alpha_weight is 0
+    const uint8_t* targets;  // (Q, H, W, 3)
 
     PoseFit<T> fit(int64_t b) const {
         const T* behind = background + 3 * b;
-        return {robust, scale[b], gain[b], offset[b], {behind[0], behind[1], behind[2]}, alpha_weight, detail};
+        return {robust, scale[b], gain[b], offset[b], {behind[0], behind[1], behind[2]}, detail};
     }
 };
 
@@ -131,10 +131,10 @@ void add_view_motion(const Camera<T>& camera, Vec3<T> pivot, LaneTangent<T>& s) 
     }
 }
 
-// The residuals of one pixel for each lane: colors, then the silhouette, and their rows of the Jacobian.
+// The residuals of one pixel for each lane: and their rows of the Jacobian.
 template <typename T>
 struct LaneResiduals {
-    Simd<T> residual[4], row[4][POSE_PARAMETERS];
+    Simd<T> residual[3], row[3][POSE_PARAMETERS];
 
     LaneResiduals(const PoseFit<T>& fit, const LaneTangent<T>& s, const Simd<T>* target) {
         const Simd<T> zero = {}, one = splat<T>(1), covered = one - s.transmittance;
@@ -148,9 +148,6 @@ struct LaneResiduals {
             row[c][TWIST] = free ? s.color[c] : zero;
             row[c][TWIST + 1] = free ? covered : zero;
         }
-        residual[3] = covered - target[3];
-        for (int k = 0; k < TWIST; ++k) row[3][k] = -s.d_transmittance[k];
-        row[3][TWIST] = row[3][TWIST + 1] = zero;
     }
 };
 
@@ -184,18 +181,17 @@ struct LaneSums {
     }
 };
 
-// The target's pixels under one vector of a tile: red, green, blue and silhouette in [0, 1].
+// The target's pixels under one vector of a tile: red, green and blue in [0, 1].
 template <typename T>
-void load_target(const uint8_t* target, const uint8_t* alpha, const TilePixels<T>& pixels, int v, int width, Simd<T>* out) {
-    alignas(VECTOR_BYTES) T channels[4][LANES<T>] = {};
+void load_target(const uint8_t* target, const TilePixels<T>& pixels, int v, int width, Simd<T>* out) {
+    alignas(VECTOR_BYTES) T channels[3][LANES<T>] = {};
     for (int lane = 0; lane < LANES<T>; ++lane) {
         const int p = v * LANES<T> + lane, row = p / TILE, column = p % TILE;
         if (row >= pixels.rows || column >= pixels.columns) continue;
         const int64_t at = int64_t(pixels.top + row) * width + pixels.left + column;
         for (int c = 0; c < 3; ++c) channels[c][lane] = T(target[3 * at + c]);
-        if (alpha) channels[3][lane] = T(alpha[at]);
     }
-    for (int c = 0; c < 4; ++c) out[c] = load<T>(channels[c]) * T(1.0 / 255.0);
+    for (int c = 0; c < 3; ++c) out[c] = load<T>(channels[c]) * T(1.0 / 255.0);
 }
 
 // One vector of pixels: their robust weights, and with them everything that they add.
@@ -203,9 +199,8 @@ template <typename T>
 void add_pixels(const PoseFit<T>& fit, const LaneTangent<T>& s, const Simd<T>* target, SimdMask<T> inside, bool touched,
                 LaneSums<T>& sums) {
     const LaneResiduals<T> r(fit, s, target);
-    const T limit = robust_limit(fit), share = T(1) / (T(3) + fit.alpha_weight);
-    Simd<T> square = r.residual[0] * r.residual[0] + r.residual[1] * r.residual[1] + r.residual[2] * r.residual[2];
-    square += fit.alpha_weight * r.residual[3] * r.residual[3];
+    const T limit = robust_limit(fit), share = T(1) / T(3);
+    const Simd<T> square = r.residual[0] * r.residual[0] + r.residual[1] * r.residual[1] + r.residual[2] * r.residual[2];
     Simd<T> weight = {};
     for (int lane = 0; lane < LANES<T>; ++lane) {
         if (!inside[lane]) continue;
@@ -217,7 +212,6 @@ void add_pixels(const PoseFit<T>& fit, const LaneTangent<T>& s, const Simd<T>* t
     }
     if (!touched) return;
     for (int c = 0; c < 3; ++c) sums.add(r, weight, c);
-    if (fit.alpha_weight > 0) sums.add(r, weight * fit.alpha_weight, 3);
 }
 
 // All that the tiles of one view share.
@@ -242,7 +236,6 @@ PoseSums tile_row_sums(const PoseView<T>& view, int row) {
     const PoseFit<T> fit = problems.fit(view.index);
     const int64_t picture = problems.target_index[view.index];
     const uint8_t* target = problems.targets + 3 * pixels_per_picture * picture;
-    const uint8_t* alpha = fit.alpha_weight > 0 ? problems.target_alphas + pixels_per_picture * picture : nullptr;
     LaneSums<T> sums;
     static thread_local std::vector<TileSplat<T>> splats;
     for (int tile = row * view.views.tiles_x(); tile < (row + 1) * view.views.tiles_x(); ++tile) {
@@ -260,8 +253,8 @@ PoseSums tile_row_sums(const PoseView<T>& view, int row) {
             } else if (count) {
                 blend_lanes<T, false>(splats, pixels.x[column], pixels.y[v], pixels.inside[v], s);
             }
-            Simd<T> colors[4];
-            load_target<T>(target, alpha, pixels, v, view.views.width, colors);
+            Simd<T> colors[3];
+            load_target<T>(target, pixels, v, view.views.width, colors);
             add_pixels(fit, s, colors, pixels.inside[v], count > 0, sums);
         }
     }
@@ -340,13 +333,12 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
         int64_t sh_count, int64_t view_count, const T* cam_from_world, const T* intrinsics, int64_t width, int64_t height,         \
         const gs::Splat<T>* splats, const int64_t* slot_begin, const int64_t* tile_begin, const gs::Entry* entries,    \
         int64_t robust, const T* scale, const T* gain, const T* offset, const T* background, const T* center,              \
-        double alpha_weight, double detail, const int64_t* target_index, const uint8_t* targets, const uint8_t* target_alphas,        \
-        T* hessian, T* gradient, T* cost, int32_t* histogram) {                                                        \
+        double detail, const int64_t* target_index, const uint8_t* targets, T* hessian, T* gradient, T* cost,       \
+        int32_t* histogram) {                                                                                          \
         const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count)};                         \
         const gs::Views<T> views = {view_count, cam_from_world, intrinsics, nullptr, int(width), int(height)};                   \
-        const gs::PoseProblems<T> problems = {gs::Robust(int(robust)), scale,           gain,    offset,                    \
-                                              background,         center,          T(alpha_weight), T(detail), target_index,      \
-                                              targets,            target_alphas};                                      \
+        const gs::PoseProblems<T> problems = {gs::Robust(int(robust)), scale,     gain,         offset, background,      \
+                                              center,                  T(detail), target_index, targets};              \
         gs::pose_all(cloud, views, problems, splats, slot_begin, tile_begin, entries,                                  \
                      {hessian, gradient, cost, histogram});                                                            \
     }

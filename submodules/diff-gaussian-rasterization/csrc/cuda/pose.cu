@@ -135,23 +135,18 @@ struct PoseTerms {
     }
 };
 
-// `target`: the pixel's red, green, blue and silhouette in [0, 1].
+// `target`: the pixel's red, green and blue in [0, 1].
 GS_FN PoseTerms pose_terms(const PoseFit<float>& fit, const PixelTangent<float>& p, const float* target, float* e) {
-    float row[4][POSE_PARAMETERS], residual[4];
+    float row[3][POSE_PARAMETERS], residual[3];
 #pragma unroll
     for (int c = 0; c < 3; ++c) residual[c] = residual_row(fit, p, c, target[c], row[c]);
-    residual[3] = 1 - p.transmittance - target[3];
-#pragma unroll
-    for (int k = 0; k < POSE_PARAMETERS; ++k) row[3][k] = k < TWIST ? -p.d_transmittance[k] : 0.0f;
-    const float share = 1 / (3 + fit.alpha_weight);
-    const float square = residual[0] * residual[0] + residual[1] * residual[1] + residual[2] * residual[2] +
-                         fit.alpha_weight * residual[3] * residual[3];
+    const float share = 1.0f / 3.0f;
+    const float square = residual[0] * residual[0] + residual[1] * residual[1] + residual[2] * residual[2];
     *e = sqrt(square * share);
     PoseTerms out = {};
     const float weight = robust_weight(fit.robust, robust_limit(fit), *e, &out.cost) * share;
 #pragma unroll
     for (int c = 0; c < 3; ++c) out.add(weight, residual[c], row[c]);
-    if (fit.alpha_weight > 0) out.add(weight * fit.alpha_weight, residual[3], row[3]);
     return out;
 }
 
@@ -190,16 +185,16 @@ GS_FN void add_terms(const PoseTerms& terms, bool any, double* sums) {
 using namespace gs;
 
 // For each of the B poses (grid.y): sums (B, 45) and histogram (B, 128), both added to. targets (Q, height, width, 3)
-// and target_alphas (Q, height, width) or null are bytes; pose b is compared with picture target_index[b]. Lists that
-// had no room (`overflow`) and poses whose scale is 0 add nothing.
+// are bytes; pose b is compared with picture target_index[b]. Lists that had no room (`overflow`) and poses whose scale
+// is 0 add nothing.
 extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     pose_sums(int tiles_x, int tiles, int n, int coefficients, int width, int height, const int* overflow,
               const int* starts, const int* ends, const u32* entries, const Splat* splats, const float* means,
               const float* scales, const float* quats, const float* colors, const float* cam_from_world,
               const float* intrinsics,
               const float* center, int robust, const float* scale, const float* gain, const float* offset,
-              const float* background, float alpha_weight, float detail, const long long* target_index,
-              const unsigned char* targets, const unsigned char* target_alphas, double* sums, int* histogram) {
+              const float* background, float detail, const long long* target_index,
+              const unsigned char* targets, double* sums, int* histogram) {
     __shared__ PoseStage stages[BLEND_WARPS];
     const int b = blockIdx.y;
     if (*overflow != 0 || !(scale[b] > 0)) return;
@@ -216,13 +211,12 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
 
     const float* behind = background + 3 * b;
     const PoseFit<float> fit = {Robust(robust), scale[b],     gain[b], offset[b], {behind[0], behind[1], behind[2]},
-                                alpha_weight,   detail};
+                                detail};
     PoseTerms terms = {};
     if (at.inside) {
         const size_t pixel = (size_t(target_index[b]) * height + at.y) * width + at.x;
-        float target[4], e;
+        float target[3], e;
         for (int c = 0; c < 3; ++c) target[c] = float(targets[3 * pixel + c]) * (1.0f / 255.0f);
-        target[3] = target_alphas == nullptr ? 0.0f : float(target_alphas[pixel]) * (1.0f / 255.0f);
         terms = pose_terms(fit, p, target, &e);
         if (p.transmittance < 1) atomicAdd(&histogram[RESIDUAL_BINS * b + residual_bin(e)], 1);
     }

@@ -3,26 +3,15 @@
 import torch
 from torch import Tensor
 
+from diff_gaussian_rasterization.constants import POSE_PARAMETERS, RESIDUAL_BINS, ROBUST
 from diff_gaussian_rasterization.cpu.loader import call
 from diff_gaussian_rasterization.cpu.rasterize import project_and_bin
-from diff_gaussian_rasterization.reference.pose import (
-    POSE_PARAMETERS,
-    RESIDUAL_BINS,
-    ROBUST,
-    Cloud,
-    Fits,
-    NormalEquations,
-)
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization.types import Cloud, Fits, NormalEquations
 
 
 def normal_equations(cloud: Cloud, fits: Fits) -> NormalEquations:
     """As `pose_normal_equations`, from checked arguments."""
-    cloud = Cloud(*(tensor.contiguous() for tensor in cloud))
-    fits = fits._replace(**{k: v.contiguous() for k, v in fits._asdict().items() if isinstance(v, Tensor)})
-    scene = Scene(
-        *cloud, fits.cam_from_world, fits.intrinsics, fits.width, fits.height, fits.background, screen_offsets=None
-    )
+    scene = fits.scene(cloud)
     _, splats, lists = project_and_bin(scene)
     views, like = len(fits.cam_from_world), cloud.means
     upper = like.new_empty((views, POSE_PARAMETERS * (POSE_PARAMETERS + 1) // 2))
@@ -33,9 +22,8 @@ def normal_equations(cloud: Cloud, fits: Fits) -> NormalEquations:
         like.dtype,
         *(len(like), *cloud, scene.sh_count, views, fits.cam_from_world, fits.intrinsics, fits.width, fits.height),
         *(splats.splats, splats.slot_begin, lists.tile_begin, lists.entries, ROBUST.index(fits.robust)),
-        *(fits.scale, fits.gain, fits.offset, fits.background, fits.center),
-        *(float(fits.alpha_weight), float(fits.detail)),
-        *(fits.target_index, fits.targets, fits.target_alphas, upper, gradient, cost, histogram),
+        *(fits.scale, fits.gain, fits.offset, fits.background, fits.center, float(fits.detail)),
+        *(fits.target_index, fits.targets, upper, gradient, cost, histogram),
     )
     return NormalEquations(symmetric(upper), gradient, cost, histogram)
 

@@ -1,13 +1,12 @@
 """The kernels on the CPU: tensors in, tensors out. `library` makes autograd operations of these functions."""
 
 import ctypes
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization.cpu.loader import call
-from diff_gaussian_rasterization.types import Gradients, Scene
+from diff_gaussian_rasterization.types import Forward, Gradients, PictureGradient, Scene
 
 TILE = 8  # px; TILE of csrc/cpu/scene.h
 _SPLAT = 16  # scalars of a Splat
@@ -77,16 +76,6 @@ def project_and_bin(scene: Scene) -> tuple[Tensor, Splats, Lists]:
     return radii, splats, lists
 
 
-class Forward(NamedTuple):
-    """image (B, 3, H, W), alpha and depth (B, H, W), radii (B, N) int32, and the three buffers for `backward`."""
-
-    image: Tensor
-    alpha: Tensor
-    depth: Tensor
-    radii: Tensor
-    state: list[Tensor]
-
-
 def forward(scene: Scene) -> Forward:
     """Draws the Gaussians."""
     views, count, like = scene.cam_from_world.shape[0], scene.means.shape[0], scene.means
@@ -103,10 +92,8 @@ def forward(scene: Scene) -> Forward:
     return Forward(image, alpha, depth, radii, [splats.buffer, lists.buffer, pixels.buffer])
 
 
-def backward(
-    scene: Scene, state: list[Tensor], v_image: Tensor | None, v_alpha: Tensor | None, v_depth: Tensor | None
-) -> Gradients:
-    """The gradients of a loss from those of the picture (None: zero) and what `forward` kept."""
+def backward(scene: Scene, state: list[Tensor], v: PictureGradient) -> Gradients:
+    """The gradients of a loss from those of the picture and the state of `forward`."""
     views, count, like = scene.cam_from_world.shape[0], scene.means.shape[0], scene.means
     tiles = tile_count(scene)
     entries = Lists.entry_count(tiles, state[1])
@@ -118,10 +105,10 @@ def backward(
         like.dtype,
         *(count, views, scene.width, scene.height, splats.splats, lists.tile_begin, lists.entries, scene.background),
         *(pixels.transmittance, pixels.stop, lists.used),
-        *(v if v is None else v.contiguous() for v in (v_image, v_alpha, v_depth)),
+        *(part if part is None else part.contiguous() for part in v),
         *(slots, v_background),
     )
-    v = Gradients(
+    out = Gradients(
         means=torch.zeros_like(scene.means),
         scales=torch.zeros_like(scene.scales),
         quats=torch.zeros_like(scene.quats),
@@ -137,9 +124,10 @@ def backward(
         like.dtype,
         *(count, *scene.cloud, scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
         *(scene.width, scene.height, splats.splats, splats.slot_begin, slots),
-        *(v.means, v.scales, v.quats, v.opacities, v.colors, v.cam_from_world, v.intrinsics, v.screen_offsets),
+        *(out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics),
+        out.screen_offsets,
     )
-    return v
+    return out
 
 
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:

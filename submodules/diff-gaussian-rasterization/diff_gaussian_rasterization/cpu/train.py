@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diff_gaussian_rasterization.cpu import rasterize as cpu
 from diff_gaussian_rasterization.cpu.loader import Argument
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization.types import PictureGradient, Scene
 
 PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
 
@@ -65,10 +65,10 @@ def training_step(
     count, dtype = means.shape[0], means.dtype
     cpu.call("gs_activate", dtype, count, log_scales, logits, scales, opacities)
     cameras = (batch.cam_from_world, batch.intrinsics)
-    scene = Scene(means, scales, quats, opacities, sh, *cameras, width, height, batch.background, None)
+    scene = Scene(means, scales, quats, opacities, sh, *cameras, width, height, batch.background)
     out = cpu.forward(scene)
     loss, v_image = cpu.photometric_loss(out.image, batch.targets, ssim_weight, True)
-    v = cpu.backward(scene, out.state, v_image, None, None)
+    v = cpu.backward(scene, out.state, PictureGradient(v_image, None, None))
     table = [rates[name] for name in PARAMETERS] + [rates.get("sh_rest", 0.0)]
     gradients = (v.means, v.scales, v.quats, v.opacities, v.colors)
     arguments: list[Argument] = [count, sh.shape[1]]

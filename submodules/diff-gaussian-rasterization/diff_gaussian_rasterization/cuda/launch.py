@@ -2,6 +2,8 @@
 
 import ctypes
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -82,12 +84,24 @@ class CudaRuntime:
         self, name: str, grid: tuple[int, int, int], block: int, args: PackedArguments, shared_bytes: int
     ) -> None:
         driver = self._driver
-        if int(_check_driver(driver.cuCtxGetCurrent())) != int(self._context):
-            _check_driver(driver.cuCtxSetCurrent(self._context))
-        function = self._function(name, shared_bytes)
-        stream = torch.cuda.current_stream(self._index).cuda_stream
-        status = driver.cuLaunchKernel(function, *grid, block, 1, 1, shared_bytes, stream, args.address, 0)
+        with current_context(driver, self._context):
+            function = self._function(name, shared_bytes)
+            stream = torch.cuda.current_stream(self._index).cuda_stream
+            status = driver.cuLaunchKernel(function, *grid, block, 1, 1, shared_bytes, stream, args.address, 0)
         _check_driver(status)
+
+
+@contextmanager
+def current_context(driver: Any, context: Any) -> Iterator[None]:
+    """Makes a context current. One that had to be borrowed is given back: torch takes the current device from it."""
+    borrowed = int(_check_driver(driver.cuCtxGetCurrent())) != int(context)
+    if borrowed:
+        _check_driver(driver.cuCtxPushCurrent(context))
+    try:
+        yield
+    finally:
+        if borrowed:
+            _check_driver(driver.cuCtxPopCurrent())
 
 
 def _check_driver(result: tuple) -> Any:

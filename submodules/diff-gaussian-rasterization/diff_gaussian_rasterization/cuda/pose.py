@@ -1,32 +1,20 @@
 """The normal equations of poses on a GPU; `pose` checks the arguments and calls this."""
 
 import torch
-from torch import Tensor
 
+from diff_gaussian_rasterization.constants import POSE_PARAMETERS, RESIDUAL_BINS, ROBUST
 from diff_gaussian_rasterization.cpu.pose import symmetric
 from diff_gaussian_rasterization.cuda.launch import launch
-from diff_gaussian_rasterization.cuda.rasterize import BLEND_WARPS, Grid, ListRoom, project_and_bin
-from diff_gaussian_rasterization.reference.pose import (
-    POSE_PARAMETERS,
-    RESIDUAL_BINS,
-    ROBUST,
-    Cloud,
-    Fits,
-    NormalEquations,
-)
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization.cuda.rasterize import BLEND_WARPS, Grid, ListBuffers, project_and_bin
+from diff_gaussian_rasterization.types import Cloud, Fits, NormalEquations
 
 _UPPER = POSE_PARAMETERS * (POSE_PARAMETERS + 1) // 2
 
 
-def normal_equations(cloud: Cloud, fits: Fits, room: ListRoom | None) -> NormalEquations:
+def normal_equations(cloud: Cloud, fits: Fits, buffers: ListBuffers | None = None) -> NormalEquations:
     """As `pose_normal_equations`, from checked arguments. Sums are taken in double, so their order hardly shows."""
-    cloud = Cloud(*(tensor.contiguous() for tensor in cloud))
-    fits = fits._replace(**{k: v.contiguous() for k, v in fits._asdict().items() if isinstance(v, Tensor)})
-    scene = Scene(
-        *cloud, fits.cam_from_world, fits.intrinsics, fits.width, fits.height, fits.background, screen_offsets=None
-    )
-    _, splats, lists = project_and_bin(scene, room)
+    scene = fits.scene(cloud)
+    _, splats, lists = project_and_bin(scene, buffers)
     views, device, grid = len(fits.cam_from_world), cloud.means.device, Grid(fits.width, fits.height)
     sums = torch.zeros(views, _UPPER + POSE_PARAMETERS + 1, dtype=torch.float64, device=device)
     histogram = torch.zeros(views, RESIDUAL_BINS, dtype=torch.int32, device=device)
@@ -36,8 +24,8 @@ def normal_equations(cloud: Cloud, fits: Fits, room: ListRoom | None) -> NormalE
         lists.flag, lists.starts, lists.ends, lists.entries, splats,
         cloud.means, cloud.scales, cloud.quats, cloud.colors,
         fits.cam_from_world, fits.intrinsics, fits.center, ROBUST.index(fits.robust),
-        fits.scale, fits.gain, fits.offset, fits.background, float(fits.alpha_weight), float(fits.detail),
-        fits.target_index, fits.targets, fits.target_alphas, sums, histogram,
+        fits.scale, fits.gain, fits.offset, fits.background, float(fits.detail),
+        fits.target_index, fits.targets, sums, histogram,
     )  # fmt: skip
     upper, gradient, cost = sums.to(cloud.means.dtype).split((_UPPER, POSE_PARAMETERS, 1), dim=1)
     return NormalEquations(symmetric(upper), gradient, cost[:, 0], histogram)

@@ -3,14 +3,15 @@
 Everything runs on torch's current stream of the tensors' device. Shapes as in `rasterize`; all float32 and contiguous.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from diff_gaussian_rasterization.constants import SSIM_RADIUS
 from diff_gaussian_rasterization.cuda.launch import blocks, launch
-from diff_gaussian_rasterization.reference.rasterize import SSIM_RADIUS, ssim_window
-from diff_gaussian_rasterization.types import Gradients, Scene
+from diff_gaussian_rasterization.formulas import ssim_window
+from diff_gaussian_rasterization.types import Forward, Gradients, PictureGradient, Scene
 
 TILE = 16  # px; csrc/cuda/device.h holds the same sizes
 SPLAT_FLOATS = 12
@@ -55,19 +56,6 @@ class Grid(NamedTuple):
         return blocks(self.width, LOSS_SIDE) * blocks(self.height, LOSS_SIDE)
 
 
-class Forward(NamedTuple):
-    """image (B, 3, H, W), alpha (B, H, W), depth (B, H, W), radii (B, N) int32, and what the backward pass needs, whose
-    layout is the backend's own affair: per splat, per tile, per pixel."""
-
-    image: Tensor
-    alpha: Tensor
-    depth: Tensor
-    radii: Tensor
-    splats: Tensor
-    lists: Tensor
-    pixels: Tensor
-
-
 class Lists(NamedTuple):
     """The lists of all tiles (int32): a flag that is 0 unless they had no room, their starts and ends, the entries."""
 
@@ -76,7 +64,7 @@ class Lists(NamedTuple):
 
     @staticmethod
     def of(buffer: Tensor, tiles: int) -> "Lists":
-        """The lists in one tensor, as `Forward` keeps them."""
+        """The lists in one tensor, as `forward` keeps them."""
         return Lists(*buffer.tensor_split([_HEADER + 2 * tiles]))
 
     def joined(self) -> Tensor:
@@ -100,8 +88,8 @@ class Lists(NamedTuple):
         return self.head[_HEADER:].chunk(2)[1]
 
 
-class ListRoom:
-    """Room for the tile lists of one drawing after the other, so that none waits for the GPU to learn how long they
+class ListBuffers:
+    """Memory for the tile lists of one drawing after the other, so that none waits for the GPU to learn how long they
     are. A drawing whose lists do not fit is left empty; `grow` tells afterwards whether that happened to any."""
 
     def __init__(self, device: torch.device, entries: int) -> None:
@@ -124,13 +112,9 @@ class ListRoom:
         self.entries = torch.empty(entries, dtype=torch.int32, device=self.needed.device)
 
 
-def _coefficients(colors: Tensor) -> int:
-    return 0 if colors.ndim == 2 else colors.shape[1]
-
-
-def project_and_bin(scene: Scene, room: ListRoom | None = None) -> tuple[Tensor, Tensor, Lists]:
+def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[Tensor, Tensor, Lists]:
     """(radii (B, N), splats (B, N, 12), the sorted lists of all tiles). Waits for the GPU once, to learn how long they
-    are, unless there is `room`. Raises ValueError for more Gaussians, or more tile entries, than can be numbered."""
+    are, unless there are `buffers`. Raises ValueError for more Gaussians or tile entries than can be numbered."""
     means, width, height = scene.means, scene.width, scene.height
     device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
     if n >= MAX_SPLATS:
@@ -138,7 +122,7 @@ def project_and_bin(scene: Scene, room: ListRoom | None = None) -> tuple[Tensor,
     splats, radii = means.new_empty(views, n, SPLAT_FLOATS), torch.empty(views, n, dtype=torch.int32, device=device)
     tiles = views * grid.tiles
     head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=device)
-    lists = Lists(head, head[:0] if room is None else room.entries)
+    lists = Lists(head, head[:0] if buffers is None else buffers.entries)
     counters = torch.zeros(tiles * COUNTER_STRIDE, dtype=torch.int32, device=device)
     launch(
         device, "project_splats", (blocks(n, 128), views, 1), 128,
@@ -147,16 +131,17 @@ def project_and_bin(scene: Scene, room: ListRoom | None = None) -> tuple[Tensor,
     )  # fmt: skip
     launch(
         device, "allocate_tiles", (blocks(tiles, 256), 1, 1), 256,
-        tiles, room.capacity if room else _MAX_ENTRIES, counters, lists.starts, lists.ends, lists.total, lists.flag,
+        tiles, buffers.capacity if buffers else _MAX_ENTRIES,
+        counters, lists.starts, lists.ends, lists.total, lists.flag,
     )  # fmt: skip
-    if room is None:
+    if buffers is None:
         entry_count = int(lists.total.item())
         _check_entries(entry_count)
         lists = Lists(head, head.new_empty(entry_count))
         keys, scratch = torch.empty(2, entry_count, dtype=torch.int64, device=device)
     else:
-        torch.maximum(room.needed, lists.total, out=room.needed)
-        entry_count, keys, scratch = room.capacity, room.keys, room.scratch
+        torch.maximum(buffers.needed, lists.total, out=buffers.needed)
+        entry_count, keys, scratch = buffers.capacity, buffers.keys, buffers.scratch
     if entry_count:
         launch(
             device, "scatter_splats", (blocks(n, 128), views, 1), 128,
@@ -174,9 +159,8 @@ def _check_entries(count: int) -> None:
         raise ValueError(f"scales: the splats cover {count} tiles in all, too many; draw fewer views at once")
 
 
-def forward(*arguments: Any) -> Forward:
-    """Draws the Gaussians; arguments as in `ops.rasterize`, already checked. Raises what `project_and_bin` does."""
-    scene = Scene(*arguments)
+def forward(scene: Scene) -> Forward:
+    """Draws the Gaussians. Raises what `project_and_bin` does."""
     radii, splats, lists = project_and_bin(scene)
     means, width, height = scene.means, scene.width, scene.height
     n, views, grid = means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
@@ -186,65 +170,39 @@ def forward(*arguments: Any) -> Forward:
         grid.tiles_x, grid.tiles, n, width, height, lists.starts, lists.ends, lists.entries, splats, scene.background,
         image, remaining, depth, lists.flag,
     )  # fmt: skip
-    return Forward(image, 1 - remaining, depth, radii, splats, lists.joined(), remaining)
+    return Forward(image, 1 - remaining, depth, radii, [splats, lists.joined(), remaining])
 
 
-def backward(
-    v_image: Tensor | None,
-    v_alpha: Tensor | None,
-    v_depth: Tensor | None,
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    cam_from_world: Tensor,
-    intrinsics: Tensor,
-    width: int,
-    height: int,
-    background: Tensor,
-    screen_offsets: Tensor | None,
-    image: Tensor,
-    depth: Tensor,
-    radii: Tensor,
-    splats: Tensor,
-    lists: Tensor,
-    pixels: Tensor,
-) -> Gradients:
-    """The backward pass: gradients in the outputs (None: zero), the inputs, then what `forward` drew and kept."""
-    device, n, views, grid = means.device, means.shape[0], cam_from_world.shape[0], Grid(width, height)
+def backward(scene: Scene, state: list[Tensor], v: PictureGradient) -> Gradients:
+    """The gradients of a loss from those of the picture and what `forward` made: image, depth, radii, its state."""
+    image, depth, radii, splats, lists, remaining = state
+    means, width, height = scene.means, scene.width, scene.height
+    device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
     kept = Lists.of(lists, views * grid.tiles)
-    v_image = torch.zeros_like(image) if v_image is None else v_image.contiguous()
-    v_depth = None if v_depth is None else v_depth.contiguous()
-    v_remaining = None if v_alpha is None else (-v_alpha).contiguous()
+    v_image = torch.zeros_like(image) if v.image is None else v.image.contiguous()
+    v_depth = None if v.depth is None else v.depth.contiguous()
+    v_remaining = None if v.alpha is None else (-v.alpha).contiguous()
     sums = means.new_zeros(views, n, SPLAT_FLOATS)
     launch(
         device, "blend_backward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
         grid.tiles_x, grid.tiles, n, width, height, kept.starts, kept.ends, kept.entries, splats,
-        image, pixels, depth, v_image, v_remaining, v_depth, sums, kept.flag,
+        image, remaining, depth, v_image, v_remaining, v_depth, sums, kept.flag,
     )  # fmt: skip
-    out = Gradients(
-        means=torch.zeros_like(means),
-        scales=torch.zeros_like(scales),
-        quats=torch.zeros_like(quats),
-        opacities=torch.zeros_like(opacities),
-        colors=torch.zeros_like(colors),
-        cam_from_world=torch.zeros_like(cam_from_world),
-        intrinsics=torch.zeros_like(intrinsics),
-        background=(v_image * pixels[:, None]).sum((0, 2, 3)),
-        screen_offsets=means.new_zeros(views, n, 2),
-    )
+    v_scene = (torch.zeros_like(tensor) for tensor in (*scene.cloud, scene.cam_from_world, scene.intrinsics))
+    v_background = (v_image * remaining[:, None]).sum((0, 2, 3))
+    out = Gradients(*v_scene, v_background, means.new_zeros(views, n, 2))
     launch(
         device, "backward_splats", (blocks(n, 128), views, 1), 128,
-        n, _coefficients(colors), means, scales, quats, colors, cam_from_world, intrinsics, width, height, splats,
-        radii, sums, out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics,
-        out.screen_offsets,
+        n, scene.sh_count, means, scene.scales, scene.quats, scene.colors, scene.cam_from_world, scene.intrinsics,
+        width, height, splats, radii, sums, *out[:7], out.screen_offsets,
     )  # fmt: skip
     return out
 
 
-def photometric_loss_and_gradient(image: Tensor, target: Tensor, ssim_weight: float) -> tuple[Tensor, Tensor]:
-    """(loss, a scalar; its gradient in `image`), of `photometric_loss`."""
+def photometric_loss(
+    image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(loss, a scalar; its gradient in `image`, which comes with it, asked for or not), of `ops.photometric_loss`."""
     views, channels, height, width = image.shape
     device, grid, count = image.device, Grid(width, height), image.numel()
     v_image, value = torch.empty_like(image), torch.zeros(1, dtype=torch.float64, device=device)

@@ -9,30 +9,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# The same numbers, with their reasons, stand in csrc/common/constants.h; a test keeps the two equal.
-NEAR_PLANE = 0.2
-COVARIANCE_DILATION = 0.3
-FIELD_MARGIN = 0.3
-ALPHA_MAX = 0.99
-ALPHA_MIN = 1.0 / 255.0
-TRANSMITTANCE_MIN = 1e-4
-QUAT_LENGTH_MIN = 1e-12
-SH_OFFSET = 0.5
-SSIM_RADIUS = 5
-SSIM_SIGMA = 1.5
-SSIM_C1 = 0.0001
-SSIM_C2 = 0.0009
+from diff_gaussian_rasterization.constants import (
+    ALPHA_MAX,
+    ALPHA_MIN,
+    COVARIANCE_DILATION,
+    FIELD_MARGIN,
+    NEAR_PLANE,
+    QUAT_LENGTH_MIN,
+    SH_OFFSET,
+    SSIM_C1,
+    SSIM_C2,
+    SSIM_RADIUS,
+    TRANSMITTANCE_MIN,
+)
+from diff_gaussian_rasterization.formulas import ssim_window
+from diff_gaussian_rasterization.types import Rasterized, Scene
 
 _BLOCK = 16  # pixels per side that are blended at once; splats that miss a block are left out of it
-
-
-class Rasterized(NamedTuple):
-    """What `rasterize` returns; shapes in its docstring."""
-
-    image: Tensor
-    alpha: Tensor
-    depth: Tensor
-    radii: Tensor
 
 
 class Splats(NamedTuple):
@@ -47,32 +40,16 @@ class Splats(NamedTuple):
     radius: Tensor  # (M,) px
 
 
-def rasterize_reference(
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    cam_from_world: Tensor,
-    intrinsics: Tensor,
-    width: int,
-    height: int,
-    background: Tensor,
-    screen_offsets: Tensor | None = None,
-    block: int = _BLOCK,
-) -> Rasterized:
+def rasterize_reference(scene: Scene, block: int = _BLOCK) -> Rasterized:
     """As `diff_gaussian_rasterization.rasterize`. `block` is the side of the pixel blocks that are blended at once: it
     changes memory and time, never the result."""
-    views, count = cam_from_world.shape[0], means.shape[0]
-    pictures, radii = [], means.new_zeros((views, count), dtype=torch.int32)
+    views, means = scene.cam_from_world.shape[0], scene.means
+    pictures, radii = [], means.new_zeros((views, means.shape[0]), dtype=torch.int32)
     for view in range(views):
-        offsets = means.new_zeros((count, 2)) if screen_offsets is None else screen_offsets[view]
-        splats = project(
-            means, scales, quats, opacities, colors, cam_from_world[view], intrinsics[view], width, height, offsets
-        )
-        pictures.append(blend(splats, width, height, background, block))
+        splats = project(scene, view)
+        pictures.append(blend(splats, scene.width, scene.height, scene.background, block))
         radii[view, splats.indices] = splats.radius.detach().to(torch.int32)
-    picture = torch.stack(pictures) if pictures else means.new_zeros((0, 5, height, width))
+    picture = torch.stack(pictures) if pictures else means.new_zeros((0, 5, scene.height, scene.width))
     return Rasterized(picture[:, :3], picture[:, 3], picture[:, 4], radii)
 
 
@@ -116,34 +93,26 @@ def colors_seen(colors: Tensor, means: Tensor, cam_from_world: Tensor) -> Tensor
     return torch.relu(SH_OFFSET + (basis[..., None] * colors).sum(1))
 
 
-def project(
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    cam_from_world: Tensor,
-    intrinsics: Tensor,
-    width: int,
-    height: int,
-    offsets: Tensor,
-) -> Splats:
+def project(scene: Scene, view: int) -> Splats:
     """The splats of one view, sorted by camera z, ties by index. Source: EWA splatting with the conventions of 3DGS."""
-    rotation, translation = cam_from_world[:3, :3], cam_from_world[:3, 3]
+    means, opacities, width, height = scene.means, scene.opacities, scene.width, scene.height
+    rotation, translation = scene.cam_from_world[view, :3, :3], scene.cam_from_world[view, :3, 3]
     centers = means @ rotation.T + translation
     level = 2 * torch.log(opacities.detach() / ALPHA_MIN)  # alpha >= ALPHA_MIN where -2 power <= level
     index = torch.nonzero((centers[:, 2] > NEAR_PLANE) & (level > 0))[:, 0]
     index = index[torch.sort(centers[index, 2].detach(), stable=True).indices]
     x, y, z = centers[index].unbind(-1)
-    fx, fy, cx, cy = intrinsics.unbind(-1)
-    mean = torch.stack((fx * x / z + cx, fy * y / z + cy), dim=-1) + offsets[index]
+    fx, fy, cx, cy = scene.intrinsics[view].unbind(-1)
+    mean = torch.stack((fx * x / z + cx, fy * y / z + cy), dim=-1)
+    if scene.screen_offsets is not None:
+        mean = mean + scene.screen_offsets[view, index]
 
     margin_x, margin_y = FIELD_MARGIN * 0.5 * width, FIELD_MARGIN * 0.5 * height
     u = torch.clamp(x / z, -(cx + margin_x) / fx, (width - cx + margin_x) / fx)
     v = torch.clamp(y / z, -(cy + margin_y) / fy, (height - cy + margin_y) / fy)
     zero = torch.zeros_like(z)
     jacobian = torch.stack((fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z), dim=-1).unflatten(-1, (2, 3))
-    factor = jacobian @ rotation @ rotations_of(quats[index]) * scales[index][:, None, :]
+    factor = jacobian @ rotation @ rotations_of(scene.quats[index]) * scene.scales[index][:, None, :]
     covariance = factor @ factor.mT + COVARIANCE_DILATION * torch.eye(2, dtype=means.dtype, device=means.device)
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     conic = torch.stack((yy, -xy, xx), dim=-1) / (xx * yy - xy * xy)[:, None]
@@ -152,7 +121,8 @@ def project(
     extent = torch.sqrt(torch.stack((xx, yy), dim=-1).detach() * level[:, None])
     largest = 0.5 * (xx + yy) + torch.sqrt((0.5 * (xx - yy)) ** 2 + xy**2).detach()
     radius = torch.ceil(torch.sqrt(largest.detach() * level))
-    value = torch.cat((colors_seen(colors, means, cam_from_world)[index], z[:, None]), dim=-1)
+    color = colors_seen(scene.colors, means, scene.cam_from_world[view])[index]
+    value = torch.cat((color, z[:, None]), dim=-1)
     size = torch.tensor((width, height), dtype=means.dtype, device=means.device)
     inside = ((mean + extent > 0) & (mean - extent < size)).all(-1) & torch.isfinite(radius)
     splats = Splats(index, mean, conic, extent, opacities[index], value, radius)
@@ -192,13 +162,6 @@ def _blend_block(splats: Splats, left: int, top: int, right: int, bottom: int, b
     end = before[-1]
     blended = torch.einsum("mhw,mc->chw", alpha * before[:-1], splats.value[touched])
     return torch.cat((blended[:3] + end * background[:, None, None], 1 - end[None], blended[3:]))
-
-
-def ssim_window(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The normalized 1-D Gaussian window (2 * SSIM_RADIUS + 1,); SSIM's window is its outer product with itself."""
-    x = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
-    weights = torch.exp(-(x**2) / (2 * SSIM_SIGMA**2))
-    return (weights / weights.sum()).to(device, dtype)
 
 
 def ssim_map(image: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,23 @@
+"""The numbers that kernels, reference and callers share; their reasons stand in csrc/common/constants.h and pose.h, and
+a test keeps them equal to those."""
+
+NEAR_PLANE = 0.2
+COVARIANCE_DILATION = 0.3
+FIELD_MARGIN = 0.3
+ALPHA_MAX = 0.99
+ALPHA_MIN = 1.0 / 255.0
+TRANSMITTANCE_MIN = 1e-4
+QUAT_LENGTH_MIN = 1e-12
+SH_OFFSET = 0.5
+SSIM_RADIUS = 5
+SSIM_SIGMA = 1.5
+SSIM_C1 = 0.0001
+SSIM_C2 = 0.0009
+
+TWIST = 6
+POSE_PARAMETERS = 8
+RESIDUAL_BINS = 128
+RESIDUAL_MAX = 0.5
+HUBER_TUNING = 1.345
+TUKEY_TUNING = 4.685
+ROBUST = ("l2", "huber", "tukey")  # in the order of the enumeration there
