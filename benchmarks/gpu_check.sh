@@ -1,6 +1,6 @@
 #!/bin/sh
-# On a machine with a GPU: the parity tests, then the same under compute-sanitizer (memcheck, racecheck). There is no nvcc
-# on the PATH and no CUDA_HOME while they run: the kernels need neither.
+# On a machine with a GPU: the parity tests, then the same under compute-sanitizer (memcheck, racecheck, initcheck). There
+# is no nvcc on the PATH and no CUDA_HOME while they run: the kernels need neither.
 #     benchmarks/gpu_check.sh [python]
 set -eu
 python=$(command -v "${1:-python3}")
@@ -10,8 +10,8 @@ export PATH=/usr/bin:/bin
 if command -v nvcc; then echo "nvcc is in /usr/bin: this does not show that it is not needed"; fi
 "$python" -m pytest tests/test_cuda_gpu.py -q
 # The sanitizer slows kernels down by an order of magnitude, so it sees each kind of kernel once.
-some='long_lists or current_stream or loss_agrees or 2000-16 or 0-3 or 3-1 or neighbor or overflow or pose_equations or clouds'
+some='long_lists or current_stream or loss_agrees or 2000-16 or 0-3 or 3-1 or threshold or beside or overflow or pose_equations or clouds'
 # cuda-bindings asks the driver for every function it knows, newer ones included: such API errors say nothing of kernels.
-for tool in "memcheck --report-api-errors no" racecheck; do
+for tool in "memcheck --report-api-errors no" racecheck initcheck; do
     "$sanitizer" --tool $tool --error-exitcode 1 "$python" -m pytest tests/test_cuda_gpu.py -q -k "$some"
 done

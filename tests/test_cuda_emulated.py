@@ -10,8 +10,6 @@ from diff_gaussian_rasterization.cuda import rasterize as cuda
 from diff_gaussian_rasterization.cuda.launch import register_runtime
 from diff_gaussian_rasterization.reference.pose import pose_normal_equations_reference
 from diff_gaussian_rasterization.reference.rasterize import photometric_loss_reference, rasterize_reference
-from simple_knn import cuda as neighbors
-from simple_knn.reference import dist_reference
 
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training import engine_cuda
@@ -104,12 +102,6 @@ def test_loss_matches_the_reference(views: int, width: int, height: int) -> None
         value, v_image = cuda.photometric_loss(image.detach(), given, 0.2)
         torch.testing.assert_close(value, expected.detach(), atol=1e-6, rtol=1e-5)
         assert (v_image - gradient).norm() <= 1e-5 * gradient.norm()
-
-
-@pytest.mark.parametrize("count", [1, 3, 300])
-def test_neighbor_distances_match_the_reference(count: int) -> None:
-    points = torch.rand(count, 3, generator=torch.Generator().manual_seed(count))
-    torch.testing.assert_close(neighbors.distances(points), dist_reference(points))
 
 
 @pytest.mark.parametrize("sh_degree, slots", [(0, 1), (2, 2), (3, 1)])

@@ -15,7 +15,7 @@ from setuptools.command.build_ext import build_ext
 NAME = "diff_gaussian_rasterization"
 SOURCES = sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp"))
 HEADERS = sorted(str(path) for folder in ("common", "cpu") for path in Path("csrc", folder).glob("*.h"))
-# The loader (cpu_library.py) takes the widest that the machine has, and the baseline for double.
+# The loader (cpu/loader.py) takes the widest that the machine has, and the baseline for double.
 INSTRUCTION_SETS = {
     "baseline": ["-DGS_DOUBLE"],
     "v3": ["-march=x86-64-v3"],

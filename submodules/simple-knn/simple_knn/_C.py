@@ -1,5 +1,5 @@
 """`from simple_knn._C import distCUDA2`, as other 3DGS code imports it."""
 
-from simple_knn.ops import distCUDA2
+from simple_knn import distCUDA2
 
 __all__ = ["distCUDA2"]
