@@ -12,16 +12,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from PAD_utils.arguments import ArgumentParser
 from PAD_utils.photos.prepare import LENSES, PhotoConfig, prepare_photos
 from PAD_utils.run.job import run_script
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photographs of the good part")
     parser.add_argument("--out", type=Path, default=Path("data"), help="folder for the class (default: %(default)s)")
-    parser.add_argument("-c", "-classname", "--classname", required=True, metavar="NAME", help="name of the class")
+    parser.add_argument("-c", "--classname", required=True, metavar="NAME", help="name of the class")
     defaults = PhotoConfig()
     lens = "model of the lens, one of COLMAP's (default: %(default)s)"
     parser.add_argument("--lens", choices=LENSES, default=defaults.lens, help=lens)

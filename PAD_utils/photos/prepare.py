@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.images import area_resize
+from gaussian_splatting.parallel import parallel
 from PAD_utils.data.layout import GOOD
-from PAD_utils.data.picture_cache import parallel
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining, read_json, write_bytes, write_json
 from PAD_utils.photos.backdrop import measure_backdrop

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from gaussian_splatting.images import area_resize
-from PAD_utils.data.layout import list_pictures
-from PAD_utils.data.masks import read_foreign_pixels
-from PAD_utils.data.picture_cache import parallel
+from gaussian_splatting.images import PICTURE_SUFFIXES, area_resize, open_picture
+from gaussian_splatting.parallel import parallel
+from PAD_utils.data.layout import natural_key
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes
 
@@ -48,8 +47,9 @@ def find_photos(folder: Path) -> list[Path]:
     """The photographs of a folder in natural order. Raises UserError: none there, or two of one name."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that holds the photographs")
-    paths = list_pictures(folder)
-    unread = sorted(p.name for p in folder.iterdir() if p.is_file() and p not in paths and not p.name.startswith("."))
+    files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: natural_key(p.name))
+    paths = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+    unread = [p.name for p in files if p not in paths and not p.name.startswith(".")]
     if unread:
         _log.warning("%s: %d files are not used (%s)", folder, len(unread), ", ".join(unread[:5]))
     if not paths:
@@ -71,14 +71,27 @@ def copy_photos(paths: Sequence[Path], folder: Path, longest_px: int, raw: bool 
     return parallel(lambda path: _copied(path, folder, longest_px, raw), paths)
 
 
-def read_color(path: Path, raw: bool = False) -> UInt8[np.ndarray, "h w c"]:
-    """A picture as BGR or BGRA with 8 bits a channel. Raises UserError naming the file."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if raw else read_foreign_pixels(path)
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path} is no photograph with 8 or 16 bits a channel; save it as JPEG or PNG")
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
+def read_color(path: Path) -> UInt8[np.ndarray, "h w c"]:
+    """A picture, upright, as BGR, or as BGRA where something is transparent. Raises UserError naming the file."""
+    try:
+        picture = open_picture(path)
+    except ValueError as error:
+        raise UserError(f"{error}; take it again or remove it") from None
+    if picture.mode == "F":
+        raise UserError(f"{path}: its values are floats; save the picture with 8 or 16 bits a channel")
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.has_transparency_data:
+        return np.ascontiguousarray(np.asarray(picture.convert("RGBA"))[..., [2, 1, 0, 3]])
+    return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
+
+
+def _read_stored(path: Path) -> UInt8[np.ndarray, "h w c"]:
+    """A picture as its file stores it, EXIF orientation left out. Raises UserError naming the file."""
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise UserError(f"{path} is no picture that COLMAP reads; save it as JPEG or PNG")
+    return pixels
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -96,7 +109,7 @@ def fingerprint(paths: Sequence[Path], options: str) -> str:
 
 
 def _copied(path: Path, folder: Path, longest_px: int, raw: bool) -> Photo:
-    pixels = read_color(path, raw)
+    pixels = _read_stored(path) if raw else read_color(path)
     height, width = pixels.shape[:2]
     scale = min(1.0, longest_px / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
