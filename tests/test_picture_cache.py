@@ -1,7 +1,6 @@
 """Decoded pictures that wait for the next run."""
 
 import os
-import threading
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ from torch import Tensor
 from gaussian_splatting.images import read_image
 from PAD_utils.data import picture_cache
 from PAD_utils.data.picture_cache import cache_folder, load_pictures
+from PAD_utils.errors import UserError
 
 SIZE = (6, 4)
 
@@ -37,9 +37,6 @@ def load(files: list[Path]) -> tuple[Tensor, int]:
         return read_image(path)
 
     pictures = torch.stack(load_pictures(files, SIZE, decode))
-    for thread in threading.enumerate():
-        if thread.name == "picture cache":
-            thread.join()
     return pictures, len(decoded)
 
 
@@ -70,7 +67,7 @@ def test_the_oldest_make_room_and_small_classes_take_none(files: list[Path], mon
     left = cache_folder() / ".left.12345678.tmp.npy"
     left.write_bytes(b"of a killed run")
     os.utime(left, (1, 1))
-    monkeypatch.setattr(picture_cache, "_LIMIT", 300)
+    monkeypatch.setenv("SPLATPOSE_CACHE_GB", "3e-7")
     load(files[:2])
     assert len(list(cache_folder().iterdir())) == 1 and load(files[:2])[1] == 0 and load(files)[1] == 3
     monkeypatch.setattr(picture_cache, "WORTH_KEEPING", 1 << 20)
@@ -81,3 +78,11 @@ def test_a_cache_that_cannot_be_written_is_no_error(files: list[Path]) -> None:
     cache_folder().parent.mkdir()
     cache_folder().write_text("a file where the folder should be")
     assert load(files)[1] == 3
+
+
+def test_a_limit_of_zero_keeps_nothing_and_one_that_is_no_number_is_named(files: list[Path], monkeypatch) -> None:
+    monkeypatch.setenv("SPLATPOSE_CACHE_GB", "0")
+    assert load(files)[1] == 3 and load(files)[1] == 3 and not cache_folder().exists()
+    monkeypatch.setenv("SPLATPOSE_CACHE_GB", "much")
+    with pytest.raises(UserError, match="SPLATPOSE_CACHE_GB is 'much'; give a number"):
+        load(files)

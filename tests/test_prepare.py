@@ -167,3 +167,18 @@ def test_help(script, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         script.main(["--help"])
     assert exit_.value.code == 0 and "--data_path" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prepare", [prepare_class, lambda *to: prepare_subset(*to, "sparse", 0.5, 0)])
+def test_names_that_would_meet_are_refused_before_anything_is_written(fake_mad: Path, tmp_path: Path, prepare) -> None:
+    transforms = fake_mad / NAME / "transforms.json"
+    content = json.loads(transforms.read_text())
+    (fake_mad / NAME / "train/good/cam1").mkdir()
+    frame = content["frames"][1]
+    picture = fake_mad / NAME / f"{frame['file_path'].removesuffix('.png')}.png"
+    frame["file_path"] = "train/good/cam1/0.png"
+    picture.rename(fake_mad / NAME / frame["file_path"])
+    transforms.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"good/(cam1/)?0.png and .*good/(cam1/)?0.png would both become ./train/0"):
+        prepare(fake_mad, NAME, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -4,21 +4,22 @@ import hashlib
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from gaussian_splatting.files import replacing
 from gaussian_splatting.parallel import parallel
+from PAD_utils.errors import UserError
 
 WORTH_KEEPING = 64 << 20  # bytes; what is smaller is decoded in a blink
-_LIMIT = 8 << 30  # bytes of all files together; the oldest go first
+LIMIT_VARIABLE = "SPLATPOSE_CACHE_GB"
 _SPARE = 4  # times a file's size that must be free on the disk before it is written
 _ABANDONED_S = 3600  # since when nobody has written to a file that still has its temporary name
 _VERSION = 2  # part of the key: raise it when pictures are decoded or resampled in another way
@@ -31,22 +32,35 @@ def load_pictures(
 ) -> list[UInt8[Tensor, "h w 3"]]:
     """`decode(path)` for all paths, which gives pictures of `size` (width, height), in order.
 
-    Kept in $XDG_CACHE_HOME/splatpose (or ~/.cache/splatpose) under a key of the paths, sizes and times of the files, so
+    Kept in `cache_folder`, at most `limit_bytes` in all, under a key of the paths, sizes and times of the files, so
     that a changed file is decoded again. A cache that cannot be written or read is no error.
     """
+    limit = limit_bytes()
     place = cache_folder() / f"{_key(paths, size)}.npy"
     kept = _read(place, (len(paths), size[1], size[0], 3))
     if kept is not None:
         return list(kept)
     pictures = parallel(decode, paths, "read pictures")
-    if sum(picture.numel() for picture in pictures) >= WORTH_KEEPING:
-        threading.Thread(target=_keep, args=(place, pictures), name="picture cache").start()
+    if WORTH_KEEPING <= sum(picture.numel() for picture in pictures) <= limit:
+        _keep(place, pictures)
     return pictures
 
 
 def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "splatpose"
+    """Where decoded pictures of all classes lie."""
+    return platformdirs.user_cache_path("splatpose")
+
+
+def limit_bytes() -> float:
+    """How much all of them together may take: 8 GB, or SPLATPOSE_CACHE_GB of the environment; with 0 none are kept.
+
+    Raises UserError when that is no number.
+    """
+    given = os.environ.get(LIMIT_VARIABLE, "8")
+    try:
+        return 1e9 * float(given)
+    except ValueError:
+        raise UserError(f"{LIMIT_VARIABLE} is {given!r}; give a number of gigabytes, 0 to keep no pictures") from None
 
 
 def _key(paths: Sequence[Path], size: tuple[int, int]) -> str:
@@ -72,7 +86,7 @@ def _keep(place: Path, pictures: Sequence[Tensor]) -> None:
     size = sum(picture.numel() for picture in pictures)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(place.parent, size)
+        _make_room(place.parent, limit_bytes() - size)
         if shutil.disk_usage(place.parent).free < _SPARE * size:
             return
         with replacing(place) as temporary, temporary.open("wb") as file:
@@ -84,11 +98,11 @@ def _keep(place: Path, pictures: Sequence[Tensor]) -> None:
         _log.debug("pictures not kept in %s: %s", place, error)
 
 
-def _make_room(folder: Path, size: int) -> None:
-    """Removes the oldest files until `size` more bytes stay below the limit, and what a killed run was writing."""
+def _make_room(folder: Path, limit: float) -> None:
+    """Removes the oldest files until the others take no more than `limit` bytes, and what a killed run was writing."""
     files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda of: of[0].st_mtime_ns)
-    total = sum(facts.st_size for facts, _ in files) + size
+    total = sum(facts.st_size for facts, _ in files)
     for facts, path in files:
-        if total > _LIMIT or (path.name.startswith(".") and time.time() - facts.st_mtime > _ABANDONED_S):
+        if total > limit or (path.name.startswith(".") and time.time() - facts.st_mtime > _ABANDONED_S):
             total -= facts.st_size
             path.unlink(missing_ok=True)

@@ -1,21 +1,22 @@
 """MAD-Sim to the format that 3D Gaussian splatting reads (Blender's, as NeRF-synthetic). The source is only read."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from gaussian_splatting.images import read_image
+from gaussian_splatting.parallel import parallel
 from PAD_utils.data.layout import ClassFiles, TestFile, TrainFile, list_class
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes, write_json
 
 _log = logging.getLogger(__name__)
+_File = TypeVar("_File", TrainFile, TestFile)
 
 
 def prepare_class(data_path: Path, classname: str, out: Path) -> Path:
@@ -31,9 +32,9 @@ def prepare_class(data_path: Path, classname: str, out: Path) -> Path:
         raise UserError(f"{files.root} is no raw MAD-Sim class but already in Blender's format; use it as it is")
     if root.resolve() == files.root.resolve():
         raise UserError(f"--out {out} would write into the source {files.root}; choose another folder")
-    train = {f"./train/{file.path.stem}": file for file in files.train}
-    in_parallel(write_rgba, [(file.path, root / f"{name}.png") for name, file in train.items()])
+    train = named(files.train, "./train")
     test = copy_test_files(files.test, root)
+    in_parallel(write_rgba, [(file.path, root / f"{name}.png") for name, file in train.items()])
     write_transforms(root / "transforms_test.json", files, test)
     write_transforms(root / "transforms_train.json", files, train)
     _log.info("%s: %d training and %d test pictures", root, len(train), len(files.test))
@@ -51,9 +52,22 @@ def alpha_of_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"
     return np.where(labels[1:-1, 1:-1] == labels[0, 0], 0, 255).astype(np.uint8)
 
 
+def named(files: Sequence[_File], folder: str) -> dict[str, _File]:
+    """The files by the `file_path` of their frames in `folder`. Raises UserError when two would get the same."""
+    names: dict[str, _File] = {}
+    for file in files:
+        name = f"{folder}/{file.path.stem}"
+        if name in names:
+            raise UserError(f"{names[name].path} and {file.path} would both become {name}; rename one, and its frame")
+        names[name] = file
+    return names
+
+
 def copy_test_files(files: Sequence[TestFile], root: Path) -> dict[str, TestFile]:
     """Copies test pictures and masks into `root`; returns them by the `file_path` of their frames."""
-    copies = {f"./test/{file.defect}/{file.path.stem}": file for file in files}
+    copies: dict[str, TestFile] = {}
+    for defect in sorted({file.defect for file in files}):
+        copies |= named([file for file in files if file.defect == defect], f"./test/{defect}")
     jobs = [(file.path, root / "test" / file.defect / file.path.name) for file in files]
     for file in files:
         if file.mask is not None:
@@ -101,5 +115,4 @@ def _is_current(source: Path, target: Path) -> bool:
 
 def in_parallel(work: Callable[[Path, Path], None], jobs: Sequence[tuple[Path, Path]]) -> None:
     """Calls work(source, target) for every job; coding pictures lets go of the interpreter lock, so threads do."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        list(pool.map(lambda job: work(*job), jobs))
+    parallel(lambda job: work(*job), jobs)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from PAD_utils.data.layout import GOOD, ClassFiles, TestFile, TrainFile, list_class
-from PAD_utils.data.prepare import copy_file, copy_test_files, in_parallel, write_rgba, write_transforms
+from PAD_utils.data.prepare import copy_file, copy_test_files, in_parallel, named, write_rgba, write_transforms
 from PAD_utils.errors import UserError
 
 Task = Literal["pose", "sparse"]
@@ -24,10 +24,11 @@ def prepare_subset(data_path: Path, classname: str, out: Path, task: Task, share
     files = list_class(data_path, classname)
     kept, left = split(len(files.train), share, seed)
     root = out / f"{share:g}_{seed}" / task / classname
-    train = {f"./train/{files.train[i].path.stem}": files.train[i] for i in kept}
+    named(files.train, "./train")  # whatever is drawn
+    train = named([files.train[i] for i in kept], "./train")
+    test = copy_test_files(_as_tests(files, left) if task == "pose" else files.test, root)
     write_train = write_rgba if files.kind == "mad" else copy_file
     in_parallel(write_train, [(file.path, root / f"{name}.png") for name, file in train.items()])
-    test = copy_test_files(_as_tests(files, left) if task == "pose" else files.test, root)
     write_transforms(root / "transforms_test.json", files, test)
     write_transforms(root / "transforms_train.json", files, train)
     _log.info("%s: %d of %d training views, %d test pictures", root, len(train), len(files.train), len(test))

@@ -5,16 +5,16 @@ distinct scores of anomalous pixels and nowhere else. The (many) normal pixels a
 (few) anomalous ones. Ties are a straight line, as the definition of the area under a curve asks.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_THREADS = 4  # sorting is bound by memory bandwidth: more threads than this gain nothing
+from gaussian_splatting.parallel import parallel, thread_count
+
+_MOST_SHARDS = 4  # sorting is bound by memory bandwidth: more threads than this gain nothing
 _MIN_SHARD = 1 << 20  # below this many pixels a thread costs more than it saves
 
 
@@ -87,8 +87,7 @@ def corners(scores: PixelScores) -> Corners:
     first = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
     values = ranked[first]
     from_top = np.cumsum(scores.weights[order][::-1])[::-1]
-    with ThreadPoolExecutor(_threads()) as pool:
-        ranks = list(pool.map(lambda shard: _ranks(shard, values), scores.normal))
+    ranks = parallel(lambda shard: _ranks(shard, values), scores.normal)
     total = scores.normal_count
     below = sum((b for b, _ in ranks), np.zeros(values.size, np.int64))
     not_above = sum((n for _, n in ranks), np.zeros(values.size, np.int64))
@@ -154,9 +153,8 @@ def _sorted_normal(
     scores = np.empty(sum(counts), dtype)
     for score_map, mask, end, count in zip(maps, masks, np.cumsum(counts), counts, strict=True):
         scores[end - count : end] = score_map.ravel() if mask is None else score_map[~mask]
-    shards = np.array_split(scores, max(1, min(_threads(), scores.size // _MIN_SHARD)))
-    with ThreadPoolExecutor(len(shards)) as pool:
-        list(pool.map(lambda shard: shard.sort(), shards))
+    shards = np.array_split(scores, max(1, min(_MOST_SHARDS, thread_count(), scores.size // _MIN_SHARD)))
+    parallel(lambda shard: shard.sort(), shards)
     return shards
 
 
@@ -168,7 +166,3 @@ def _ranks(shard: np.ndarray, values: np.ndarray) -> tuple[NDArray[np.int64], ND
         tied = shard[np.minimum(below, shard.size - 1)] == values
         not_above[tied] = np.searchsorted(shard, values[tied], side="right")
     return below, not_above
-
-
-def _threads() -> int:
-    return min(_MAX_THREADS, os.cpu_count() or 1)

@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+
+from gaussian_splatting.parallel import parallel
 
 _EDGES = (800, 640, 512, 400, 320, 256, 192, 128, 96)  # longest sides to try, in pixels
 _SAMPLE = 6  # pictures that are encoded to foretell the size of all
@@ -55,15 +57,14 @@ def encode_all(sources: Sequence[Source], glaring: float | None, budget_bytes: i
 
     sample = sources[:: max(1, len(sources) // _SAMPLE)][:_SAMPLE]
     encoded: list[Encoded] = []
-    with ThreadPoolExecutor() as pool:  # OpenCV lets go of Python's lock
-        for edge in _EDGES:
-            last = edge == _EDGES[-1]
-            foretold = sum(encode(s, edge).size for s in sample) * len(sources) / max(1, len(sample))
-            if foretold > budget_bytes and not last:
-                continue
-            encoded = list(pool.map(lambda s, e=edge: encode(s, e), sources))
-            if sum(e.size for e in encoded) <= budget_bytes:
-                break
+    for edge in _EDGES:
+        last = edge == _EDGES[-1]
+        foretold = sum(encode(s, edge).size for s in sample) * len(sources) / max(1, len(sample))
+        if foretold > budget_bytes and not last:
+            continue
+        encoded = parallel(partial(encode, edge=edge), sources)
+        if sum(e.size for e in encoded) <= budget_bytes:
+            break
     return encoded
 
 

@@ -7,12 +7,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_json
@@ -27,8 +27,7 @@ def fingerprint(*parts: Any) -> str:
 
 def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
     """A short hash of each picture's pixels (uint8 (h, w, 3))."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda p: hashlib.blake2b(p.cpu().numpy(), digest_size=12).hexdigest(), pictures))
+    return parallel(lambda picture: hashlib.blake2b(picture.cpu().numpy().data, digest_size=12).hexdigest(), pictures)
 
 
 def fingerprint_file(path: Path) -> str:
