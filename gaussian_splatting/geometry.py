@@ -49,6 +49,15 @@ def rigid(rotation: Float[Tensor, "*b 3 3"], translation: Float[Tensor, "*b 3"])
     return torch.cat((top, bottom), dim=-2)
 
 
+def transformed(b_from_a: Float[Tensor, "*b _ 4"], point: Float[Tensor, "3"]) -> Float[Tensor, "*b 3"]:
+    """The point of frame a in frame b, for many frames b; rows beyond the third are left out.
+
+    Written out, for a library's product of a batch of matrices with one vector rounds as the batch is long.
+    """
+    m = b_from_a[..., :3, :]
+    return m[..., 0] * point[0] + m[..., 1] * point[1] + m[..., 2] * point[2] + m[..., 3]
+
+
 def rigid_inverse(b_from_a: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     """a_from_b of a rigid b_from_a, without a general matrix inverse."""
     r_t = b_from_a[..., :3, :3].transpose(-1, -2)

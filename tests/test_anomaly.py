@@ -79,6 +79,7 @@ def test_a_defect_is_found_where_it_is(config: ScoreConfig) -> None:
     assert scores.image_scores[0] > 10 * scores.image_scores[1]
 
 
+@pytest.mark.determinism
 @pytest.mark.parametrize("config", [ScoreConfig.paper(), ScoreConfig.fast()], ids=["paper", "fast"])
 def test_scores_do_not_depend_on_the_batch(config: ScoreConfig) -> None:
     queries, renderings = pictures(5, 96)

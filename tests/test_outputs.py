@@ -29,6 +29,7 @@ def estimates(cameras: dict[str, Camera]) -> list[PoseEstimate]:
     return [PoseEstimate(poses[0], 0.1, 7, True), PoseEstimate(poses[1], math.pi, 9, False, "no overlap")]
 
 
+@pytest.mark.determinism
 def test_poses_read_again_are_the_same_to_the_bit(
     tmp_path: Path, cameras: dict[str, Camera], estimates: list[PoseEstimate]
 ) -> None:

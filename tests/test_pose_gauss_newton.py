@@ -11,10 +11,12 @@ from torch import Tensor
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import check_rigid
+from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.pyramid import blur, shrink
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.solve import solved
+from gaussian_splatting.pose.types import Refiner
 from gaussian_splatting.rendering import render
 
 pytestmark = pytest.mark.skipif(cpu_library() is None, reason="plain torch takes minutes here")
@@ -129,6 +131,22 @@ def test_another_object_and_an_empty_picture_are_reported(model: Gaussians) -> N
     assert not empty.converged and "background" in str(empty.reason)
 
 
+@pytest.mark.determinism
+def test_a_pose_does_not_depend_on_the_number_of_threads(model: Gaussians) -> None:
+    camera = camera_at((1, 0.3, 0.4), SIZE, SIZE)
+    picture, start = photograph(model, camera)[None], [[disturbed(camera, model, 9, 0.05, 1)]]
+    usual, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found += GaussNewtonRefiner().refine(model, picture, start)
+    finally:
+        torch.set_num_threads(usual)
+    for one in found[1:]:
+        assert torch.equal(one.camera.cam_from_world, found[0].camera.cam_from_world) and one.cost == found[0].cost
+
+
+@pytest.mark.determinism
 def test_a_batch_gives_what_each_gives_alone(model: Gaussians) -> None:
     cameras = [camera_at(d, SIZE, SIZE) for d in ((1, 0.3, 0.4), (-0.2, 1, -0.4), (0.5, -0.6, 0.8))]
     pictures = torch.stack([photograph(model, camera) for camera in cameras])
@@ -173,15 +191,17 @@ def test_elimination_solves_what_torch_solves() -> None:
     assert residual.abs().max() < 10 * theirs.abs().max().clamp_min(1e-12)
 
 
-def test_a_pose_does_not_depend_on_the_other_pictures(model: Gaussians) -> None:
+@pytest.mark.determinism
+@pytest.mark.parametrize("refiner", [GaussNewtonRefiner(), AdamRefiner(steps=4)], ids=["gauss-newton", "adam"])
+def test_a_pose_does_not_depend_on_the_other_pictures(model: Gaussians, refiner: Refiner) -> None:
     cameras = [camera_at(direction, SIZE, SIZE) for direction in ((1, 0.3, 0.4), (0.2, 1.4, -0.3), (-0.5, 0.4, 0.7))]
     further = cameras[1].cam_from_world.clone()
     further[2, 3] += 1  # simplified models of its own
     cameras[1] = cameras[1].moved(further)
     pictures = torch.stack([photograph(model, camera) for camera in cameras])
     starts = [[disturbed(camera, model, 9, 0.05, seed)] for seed, camera in enumerate(cameras)]
-    refiner = GaussNewtonRefiner()
     together = refiner.refine(model, pictures, starts)
     for i in range(3):
         (alone,) = refiner.refine(model, pictures[i : i + 1], starts[i : i + 1])
         assert torch.equal(alone.camera.cam_from_world, together[i].camera.cam_from_world)
+        assert alone.cost == together[i].cost

@@ -71,12 +71,14 @@ def test_paper_schedule_learns_from_a_random_cloud(photographs):
     assert result.history[-1]["loss"] < 0.7 * result.history[0]["loss"]
 
 
+@pytest.mark.determinism
 def test_same_seed_same_bits(photographs):
     first, second = (train(photographs, short(), seed=3).gaussians for _ in range(2))
     assert same(first, second)
     assert not same(first, train(photographs, short(), seed=4).gaussians)
 
 
+@pytest.mark.determinism
 @pytest.mark.parametrize("segment", [2, 4])
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_resumed_run_is_the_undisturbed_run(photographs, tmp_path, interrupt, monkeypatch, preset, segment):
@@ -97,6 +99,7 @@ def test_resumed_run_is_the_undisturbed_run(photographs, tmp_path, interrupt, mo
     assert drop[-1]["gaussians"] == undisturbed.history[-1]["gaussians"]
 
 
+@pytest.mark.determinism
 def test_finished_run_is_not_repeated(photographs, tmp_path):
     first = train(photographs, short(), checkpoint=tmp_path / "c.pt")
     second = train(photographs, short(), checkpoint=tmp_path / "c.pt")

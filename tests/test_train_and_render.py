@@ -63,6 +63,7 @@ def test_files_of_the_contract(fake_mad: Path) -> None:
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.determinism
 def test_killed_run_goes_on_to_the_same_result(fake_mad: Path) -> None:
     """kill -9 as soon as the run has trained, saved the model, localized, and begun to write maps; then to the end."""
     # Both in processes of their own: the number of threads, which other tests change, decides the last bits of sums.

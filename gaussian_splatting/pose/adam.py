@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.geometry import rigid, se3_exp
+from gaussian_splatting.geometry import rigid, se3_exp, transformed
 from gaussian_splatting.pose.types import PoseEstimate, check_refine_arguments, object_center
 from gaussian_splatting.rendering import WHITE, render_poses
 
@@ -67,7 +67,7 @@ class AdamRefiner:
     def _optimize(self, gaussians: Gaussians, batch: _Batch) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b"]]:
         """The best poses of `steps` Adam steps on a twist that starts at zero, and their losses."""
         rotation, translation = batch.cam_from_world[:, :3, :3], batch.cam_from_world[:, :3, 3]
-        center_in_camera = rotation @ object_center(gaussians) + translation
+        center_in_camera = transformed(batch.cam_from_world, object_center(gaussians))
         cam_from_pivot = rigid(torch.eye(3).to(rotation).expand_as(rotation), center_in_camera)
         pivot_from_world = rigid(rotation, translation - center_in_camera)
         twist = rotation.new_zeros(len(rotation), 6)

@@ -110,7 +110,9 @@ def bare_cost(scene: Scene) -> Float[Tensor, "q"]:
     images = scene.pictures[JUDGED_PX].images
     difference = images.to(scene.background.dtype) / 255 - scene.background[:, None, None]
     scale = torch.full_like(difference[:, :1, :1, 0], _JUDGED_SCALE)
-    return robust_weights("huber", scale, difference.square().mean(3).sqrt())[1].sum((1, 2))
+    return (
+        robust_weights("huber", scale, difference.square().mean(3).sqrt())[1].sum(2).sum(1)
+    )  # rows first: a sum to one number is split among threads
 
 
 def _descend(

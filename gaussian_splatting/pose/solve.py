@@ -10,6 +10,7 @@ from diff_gaussian_rasterization.types import NormalEquations
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gaussian_splatting.geometry import transformed
 from gaussian_splatting.pose.types import retract
 
 _NORMAL_FROM_MAD = 1.4826
@@ -73,7 +74,7 @@ def propose(
     damped = hessian + torch.diag_embed(state.damping[:, None] * diagonal + floor)
     delta = torch.nan_to_num(-solved(damped, gradient))
 
-    distance = (state.cam_from_world[:, :3, :3] @ center.double() + state.cam_from_world[:, :3, 3]).norm(dim=1)
+    distance = transformed(state.cam_from_world, center.double()).norm(dim=1)
     shift, turn = delta[:, :3].norm(dim=1) / distance, delta[:, 3:TWIST].norm(dim=1)
     shorten = torch.minimum(_SHIFT_MAX / shift.clamp_min(1e-12), _TURN_MAX / turn.clamp_min(1e-12)).clamp_max(1)
     delta = delta * shorten[:, None]

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.geometry import rigid, so3_exp
+from gaussian_splatting.geometry import rigid, so3_exp, transformed
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ def retract(
     Turning and shifting are nearly independent then, since a turn leaves the object where it is in the picture.
     """
     rotation = so3_exp(twist[..., 3:]) @ cam_from_world[..., :3, :3]
-    center_in_camera = cam_from_world[..., :3, :3] @ center + cam_from_world[..., :3, 3]
-    return rigid(rotation, center_in_camera + twist[..., :3] - rotation @ center)
+    center_in_camera = transformed(cam_from_world, center)
+    turned = transformed(rigid(rotation, torch.zeros_like(center_in_camera)), center)
+    return rigid(rotation, center_in_camera + twist[..., :3] - turned)
 
 
 def check_refine_arguments(images: Tensor, hypotheses: list[list[Camera]]) -> None:
