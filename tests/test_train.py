@@ -147,7 +147,7 @@ def test_object_on_gray_starts_from_its_hull(photographs, caplog):
     gray = [replace(v, image=(v.image.float() * 0.5).to(torch.uint8)) for v in photographs]
     result = train(gray, replace(short(), iterations=2))
     assert "visual hull" not in caplog.text
-    assert result.background == pytest.approx((127 / 255,) * 3)
+    assert result.backdrop.color == pytest.approx((127 / 255,) * 3)
 
 
 def test_a_cluttered_background_falls_back_to_the_cube(photographs, caplog):

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gaussian_splatting.background import Backdrop, Color, measured_backdrop
+from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import on_terminal, progress
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.quality import mean_psnr
 from gaussian_splatting.training.checkpoint import Checkpoint, Record, fingerprint, load_checkpoint, save_checkpoint
 from gaussian_splatting.training.density import (
@@ -43,14 +44,14 @@ _RESET_OPACITY = 0.01  # 3DGS
 class TrainResult:
     """The model on the training device, its PSNR on training views (dB), the seconds that training took (without
     evaluation), one record per tick: iteration, seconds, loss, gaussians, and psnr if there are evaluate_views; the
-    color in [0, 1] that the model is drawn over, and the exposure that each view was found to have."""
+    backdrop that the pictures showed, and the exposure that each view was found to have."""
 
     gaussians: Gaussians
     psnr: float
     seconds: float
     history: list[Record]
-    background: Color
-    exposures: Exposures
+    backdrop: Backdrop = WHITE_BACKDROP
+    exposures: Exposures | None = None
 
 
 def train(
@@ -71,10 +72,11 @@ def train(
         raise ValueError("training needs at least one view")
     check_sizes(views)
     run = _Run.start(list(views), config, torch.device(device), seed, checkpoint)
-    run.go_on(evaluate_views)
+    run.go_on(_before_one_color(evaluate_views or [], run.backdrop))
     sample = run.corrected_views()[:: max(1, len(views) // _PSNR_VIEWS)]
-    model, color = run.state.gaussians(), run.loss.background
-    return TrainResult(model, mean_psnr(model, sample, color), run.seconds, run.history, color, run.exposures)
+    model = run.state.gaussians()
+    psnr = mean_psnr(model, sample, run.loss.background)
+    return TrainResult(model, psnr, run.seconds, run.history, run.backdrop, run.exposures)
 
 
 @dataclass
@@ -83,6 +85,7 @@ class _Run:
 
     views: list[View]
     config: TrainConfig
+    backdrop: Backdrop
     loss: LossConfig
     seed: int
     engine: Engine
@@ -107,6 +110,7 @@ class _Run:
         backdrop = measured_backdrop([view.image for view in views])
         if config.background:
             backdrop = replace(backdrop, color=config.background)
+        views = _before_one_color(views, backdrop)
         budget = round(config.budget * object_pixels(views, backdrop) ** BUDGET_POWER) if config.budget else 0
         state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
@@ -130,7 +134,7 @@ class _Run:
         run.seconds += time.perf_counter() - began
         return run
 
-    def go_on(self, evaluate_views: Sequence[View] | None) -> None:
+    def go_on(self, evaluate_views: Sequence[View]) -> None:
         """Runs from the present iteration to the last."""
         order = view_order(len(self.views), self.config, _generator(self.seed, 0))
         rates = learning_rates(self.config, self.views)
@@ -197,7 +201,7 @@ class _Run:
         share = min(1.0, (self.iteration - config.densify_from) / max(1, last - config.densify_from))
         return round(self.budget * (config.start_share + (1 - config.start_share) * share))
 
-    def _record(self, loss: float, evaluate_views: Sequence[View] | None, bar: tqdm) -> None:
+    def _record(self, loss: float, evaluate_views: Sequence[View], bar: tqdm) -> None:
         record: Record = {
             "iteration": self.iteration,
             "seconds": self.seconds,
@@ -264,6 +268,12 @@ def _grow_to_budget(state: TrainingState, config: TrainConfig, target: int) -> N
     remove = score < 0
     split_long_axis(state, grow)
     prune(state, torch.cat((remove[~grow], remove.new_zeros(2 * count))))
+
+
+def _before_one_color(views: Sequence[View], backdrop: Backdrop) -> list[View]:
+    """The views with the folds and shine of their backdrop taken away."""
+    pictures = parallel(lambda view: flattened(view.image, backdrop.tolerance), views)
+    return [replace(view, image=picture) for view, picture in zip(views, pictures, strict=True)]
 
 
 def _generator(seed: int, iteration: int) -> torch.Generator:

@@ -1,0 +1,56 @@
+"""What lies beside the object in a photograph: its backdrop may be another one than that of the good views.
+
+Which pixels show the object is told by the model's alpha at the pose that was found, never by a color. The rendering is
+laid over the photograph's own backdrop color. Where that backdrop is not plain, the photograph counts only within a
+margin around the object: as far as a burr or a shifted part may reach.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gaussian_splatting.background import Color
+
+_NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray level
+_OBJECT = 0.03  # alpha above which a pixel shows the object
+_FEWEST = 0.01  # of the picture: fewer pixels beside the object do not tell the color of the backdrop
+_PLAIN = 0.03  # robust deviation of a plain backdrop's pixels, noise of a sensor included
+_MARGIN = 0.05  # of the longer side
+
+
+class Pairs(NamedTuple):
+    """Photographs and renderings in [0, 1] that may be compared pixel by pixel, and where the object is drawn."""
+
+    queries: Float[Tensor, "b 3 h w"]
+    renderings: Float[Tensor, "b 3 h w"]
+    shown: Bool[Tensor, "b h w"]
+
+
+def over_backdrop(
+    queries: Float[Tensor, "b 3 h w"], on_black: Float[Tensor, "b 3 h w"], alpha: Float[Tensor, "b h w"], usual: Color
+) -> Pairs:
+    """Pairs of photographs in [0, 1] and renderings over black with their alpha. `usual` is the backdrop's color where
+    a photograph shows too little of its own."""
+    beside = alpha < _NOTHING
+    color = _median(queries, beside)
+    enough = beside.flatten(1).float().mean(1) > _FEWEST
+    color = torch.where(enough[:, None], color, torch.tensor(usual).to(queries))[..., None, None]
+    renderings = (on_black + (1 - alpha[:, None]) * color).clamp(0, 1)
+    stray = (queries - color).abs().amax(1, keepdim=True)
+    plain = 1.4826 * _median(stray, beside)[:, 0] < _PLAIN
+    counts = plain[:, None, None] | _widened(alpha > 0.5, round(_MARGIN * max(alpha.shape[1:])))
+    return Pairs(torch.where(counts[:, None], queries, renderings), renderings, alpha > _OBJECT)
+
+
+def _median(values: Float[Tensor, "b c h w"], where: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c"]:
+    """The median of each channel over the pixels that are marked; 0 where there are none."""
+    return values.masked_fill(~where[:, None], torch.nan).flatten(2).nanmedian(2).values.nan_to_num(0.0)
+
+
+def _widened(mask: Bool[Tensor, "b h w"], margin: int) -> Bool[Tensor, "b h w"]:
+    """The mask with a margin around it, in pixels: a square's reach, row by row and column by column."""
+    grown = F.max_pool2d(mask[:, None].float(), (1, 2 * margin + 1), 1, (0, margin))
+    return F.max_pool2d(grown, (2 * margin + 1, 1), 1, (margin, 0))[:, 0] > 0
