@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.parallel import parallel
+from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.quality import mean_psnr
 from gaussian_splatting.training.checkpoint import Checkpoint, Record, fingerprint, load_checkpoint, save_checkpoint
 from gaussian_splatting.training.density import (
@@ -115,19 +115,8 @@ class _Run:
         state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
         loss = replace(config.loss, background=backdrop.color)
-        run = _Run(
-            views,
-            config,
-            loss,
-            seed,
-            make_engine(device),
-            state,
-            camera_extent(views),
-            budget,
-            checkpoint,
-            mark,
-            exposures,
-        )
+        engine, extent = make_engine(device), camera_extent(views)
+        run = _Run(views, config, backdrop, loss, seed, engine, state, extent, budget, checkpoint, mark, exposures)
         if saved:
             log.info("training goes on after %d iterations", saved.iteration)
             run.iteration, run.seconds, run.history = saved.iteration, saved.seconds, saved.history
