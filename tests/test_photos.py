@@ -204,12 +204,12 @@ def test_a_room_is_no_plain_backdrop() -> None:
     assert not measure_backdrop([rng.integers(0, 256, (60, 80, 3)).astype(np.uint8) for _ in range(3)]).is_plain
 
 
-def text_model(folder: Path, names: list[str]) -> None:
-    """A COLMAP model in text, as other programs write it: a distorted camera, a ring of poses, no points."""
+def text_model(folder: Path, names: list[str], camera: str, poses: list[np.ndarray]) -> None:
+    """A COLMAP model in text, as other programs write it, without points."""
     folder.mkdir(parents=True)
-    (folder / "cameras.txt").write_text("1 SIMPLE_RADIAL 160 120 150 80 60 -0.05\n")
+    (folder / "cameras.txt").write_text(f"{camera}\n")
     lines = []
-    for number, (name, pose) in enumerate(zip(names, moved(ring(15, len(names)), 0.1), strict=True), start=1):
+    for number, (name, pose) in enumerate(zip(names, poses, strict=True), start=1):
         quaternion = pycolmap.Rotation3d(pose[:3, :3]).quat  # x, y, z, w
         values = [*np.roll(quaternion, 1), *pose[:3, 3]]
         lines += [f"{number} {' '.join(map(repr, map(float, values)))} 1 {name}", ""]
@@ -224,7 +224,8 @@ def colmap_folder(tmp_path: Path) -> Path:
     names = [f"shot{i}.png" for i in range(8)]
     for name in [*names, "shot9.png"]:
         cv2.imwrite(str(tmp_path / "photos" / name), rng.integers(0, 256, (60, 80, 3)).astype(np.uint8))
-    text_model(tmp_path / "model" / "sparse" / "0", names)
+    camera = "1 SIMPLE_RADIAL 160 120 150 80 60 -0.05"
+    text_model(tmp_path / "model" / "sparse" / "0", names, camera, moved(ring(15, len(names)), 0.1))
     return tmp_path
 
 

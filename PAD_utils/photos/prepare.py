@@ -18,15 +18,17 @@ from gaussian_splatting.parallel import parallel
 from PAD_utils.data.layout import GOOD
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining, read_json, write_bytes, write_json
-from PAD_utils.photos.backdrop import measure_backdrop
+from PAD_utils.photos.background import BACKGROUNDS, find_background
 from PAD_utils.photos.coverage import measured
+from PAD_utils.photos.plate import solve_plate
+from PAD_utils.photos.queries import RECORD
 from PAD_utils.photos.report import Story, write_report
 from PAD_utils.photos.sfm import Posed, Solution, load_pycolmap, read_model, solve
-from PAD_utils.photos.source import copy_photos, find_photos, fingerprint, png_bytes
+from PAD_utils.photos.shot import Shot
+from PAD_utils.photos.source import Photo, copy_photos, find_photos, fingerprint, png_bytes, read_color
 from PAD_utils.photos.world import normalizing
 
 LENSES = ("SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
-RECORD = "photos.json"
 _SMALL_PX = 400  # the longest side of the pictures that are measured
 _log = logging.getLogger(__name__)
 
@@ -37,26 +39,20 @@ class PhotoConfig:
 
     lens: str = "SIMPLE_RADIAL"
     longest_px: int = 1600  # longer pictures are shrunk to this
+    background: str = "auto"
+    masks: Path | None = None
     colmap: Path | None = None
+    plate: bool = False
 
     def __post_init__(self) -> None:
         if self.longest_px < 64:
             raise UserError(f"--size must be at least 64 pixels, got {self.longest_px}")
+        if self.plate and self.colmap is not None:
+            raise UserError("--plate and --colmap both say where the poses come from; leave one of them out")
+        if self.background not in BACKGROUNDS:
+            raise UserError(f"--background must be one of {', '.join(BACKGROUNDS)}, got {self.background}")
         if self.lens not in LENSES:
             raise UserError(f"--lens must be one of {', '.join(LENSES)}, got {self.lens}")
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A photograph in the world of the class: its pinhole camera, and a small copy (BGR or BGRA) to measure."""
-
-    posed: Posed
-    camera: Camera
-    small: UInt8[np.ndarray, "h w c"]
-
-    @property
-    def name(self) -> str:
-        return self.posed.photo.name
 
 
 def prepare_photos(photos: Path, out: Path, name: str, config: PhotoConfig) -> Path:
@@ -75,13 +71,19 @@ def prepare_photos(photos: Path, out: Path, name: str, config: PhotoConfig) -> P
     with explaining(work):
         work.mkdir(parents=True, exist_ok=True)
     copies = copy_photos(paths, work / "photos", config.longest_px, raw=config.colmap is not None)
-    solution = read_model(config.colmap, copies) if config.colmap else solve(copies, work / "sfm", config.lens)
-    _write_class(work / "class", name, solution, mark)
+    solution = _solve(copies, work / "sfm", config)
+    _write_class(work / "class", name, solution, config, mark)
     with explaining(root):
         os.replace(work / "class", root)
         shutil.rmtree(work)
     _log.info("next: python train_and_render.py -data_path %s -c %s", out, name)
     return root
+
+
+def _solve(photos: Sequence[Photo], work: Path, config: PhotoConfig) -> Solution:
+    if config.colmap is not None:
+        return read_model(config.colmap, photos)
+    return solve_plate(photos) if config.plate else solve(photos, work, config.lens)
 
 
 def _is_there(root: Path, mark: str) -> bool:
@@ -95,19 +97,25 @@ def _is_there(root: Path, mark: str) -> bool:
     return True
 
 
-def _write_class(root: Path, name: str, solution: Solution, mark: str) -> None:
-    world = normalizing([posed.cam_from_world for posed in solution.posed])
+def _write_class(root: Path, name: str, solution: Solution, config: PhotoConfig, mark: str) -> None:
+    world = normalizing([posed.cam_from_world for posed in solution.posed], solution.up)
     cameras = [posed.lens.pinhole.moved(torch.from_numpy(world.pose(posed.cam_from_world))) for posed in solution.posed]
     shots = parallel(lambda pair: _write_shot(root, *pair), list(zip(solution.posed, cameras, strict=True)))
-    backdrop = measure_backdrop([shot.small for shot in shots])
+    background = find_background(shots, world.points(solution.points), config.background, config.masks)
+    parallel(lambda pair: _add_alpha(root, *pair), list(zip(shots, background.alphas, strict=False)))
     write_json(root / "transforms.json", transforms([(f"train/{GOOD}/{s.name}.png", s.camera) for s in shots]))
     facts = [
         measured(s.name, s.camera.center.numpy() / float(s.camera.center.norm()), s.small, s.posed.error_px)
         for s in shots
     ]
-    story = Story(name, facts, solution, f"kept as it is: {backdrop.description}")
+    story = Story(name, facts, solution, background)
     write_report(root, story)
     write_json(root / RECORD, _record(solution, story, mark))
+
+
+def _add_alpha(root: Path, shot: Shot, alpha: UInt8[np.ndarray, "h w"]) -> None:
+    path = root / "train" / GOOD / f"{shot.name}.png"
+    write_bytes(path, png_bytes(np.dstack([read_color(path)[..., :3], alpha])))
 
 
 def _write_shot(root: Path, posed: Posed, camera: Camera) -> Shot:
@@ -145,7 +153,7 @@ def _record(solution: Solution, story: Story, mark: str) -> dict[str, Any]:
         "reprojection_error_px": solution.error_px,
         "registered": {p.photo.name: {"error_px": p.error_px, "points": p.n_points} for p in solution.posed},
         "lost": solution.lost,
-        "background": story.background,
+        "background": story.background.description,
         "covered_share": story.covered,
         "suggestions": story.advice,
     }

@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment
 
 from PAD_utils.files import write_bytes, write_text
+from PAD_utils.photos.background import Background
 from PAD_utils.photos.coverage import Facts, Gap, covered_share, find_gaps, sphere_picture, suggestions
 from PAD_utils.photos.sfm import Solution
 
@@ -49,7 +50,7 @@ class Story:
     name: str
     facts: list[Facts]
     solution: Solution
-    background: str
+    background: Background
 
     @cached_property
     def gaps(self) -> list[Gap]:
@@ -64,7 +65,7 @@ class Story:
     @cached_property
     def advice(self) -> list[str]:
         """What to do, in words."""
-        return suggestions(self.facts, self.solution.lost, self.gaps)
+        return [*self.background.complaints, *suggestions(self.facts, self.solution.lost, self.gaps)]
 
     @property
     def summary(self) -> list[str]:
@@ -78,7 +79,7 @@ class Story:
             f"mean reprojection error {solution.error_px:.2f} px",
             f"lens {lens.camera.model_name}, {view}; undistortion moves pixels by up to {lens.moves_px:.1f} px",
             f"{100 * self.covered:.0f} % of the sphere lies within 25 degrees of a photograph",
-            f"background: {self.background}",
+            f"background: {self.background.description}",
         ]
 
 

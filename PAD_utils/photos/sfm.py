@@ -45,12 +45,13 @@ class Posed:
 
 @dataclass(frozen=True)
 class Solution:
-    """What was found: posed photographs, the names of the lost ones, the points, and by which means."""
+    """What was found: posed photographs, the names of the lost ones, the points, by which means, and up if known."""
 
     posed: list[Posed]
     lost: list[str]
     points: Float[np.ndarray, "n 3"]
     how: str
+    up: Float[np.ndarray, "3"] | None = None
 
     @property
     def error_px(self) -> float:

@@ -34,12 +34,12 @@ class Similarity:
         return moved
 
 
-def normalizing(poses: Sequence[Pose], distance: float = DISTANCE) -> Similarity:
-    """The similarity that puts cameras (cam_from_world, OpenCV axes) where the class wants them."""
+def normalizing(poses: Sequence[Pose], up: Float[np.ndarray, "3"] | None = None) -> Similarity:
+    """The similarity that puts cameras (cam_from_world, OpenCV axes) where the class wants them; `up` where known."""
     target = looked_at(poses)
     centers = camera_centers(poses)
-    scale = distance / float(np.median(np.linalg.norm(centers - target, axis=1)))
-    rotation = _to_z(up_axis(poses))
+    scale = DISTANCE / float(np.median(np.linalg.norm(centers - target, axis=1)))
+    rotation = _to_z(up_axis(poses) if up is None else up)
     return Similarity(scale, rotation, -scale * rotation @ target)
 
 

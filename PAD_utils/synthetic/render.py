@@ -12,7 +12,7 @@ from PAD_utils.errors import UserError
 from PAD_utils.synthetic.shapes import Mesh
 
 CAMERA_ANGLE_X_RAD = 0.6911112070083618  # MAD-Sim's lens
-_MITSUBA_FROM_BLENDER = np.diag([-1.0, 1.0, -1.0, 1.0])  # Mitsuba's cameras look along +z with x to the left
+MITSUBA_FROM_BLENDER = np.diag([-1.0, 1.0, -1.0, 1.0])  # Mitsuba's cameras look along +z with x to the left
 _AMBIENT = 0.35  # share of the color that no occlusion darkens: light thrown back by neighbors, which is not traced
 _KEY = 0.3  # how much the brightness of a face depends on its direction
 SUBSAMPLES = 4  # masks come from SUBSAMPLES^2 rays a pixel
@@ -42,13 +42,14 @@ class Renderer:
 
     def __init__(self, size: int, samples: int) -> None:
         """size in pixels, samples per pixel. Raises UserError when Mitsuba is not installed or does not start."""
-        self._mi = _load_mitsuba()
+        self._mi = load_mitsuba()
         self.variant: str = self._mi.variant()
         self._size, self._samples = size, samples
 
     def scene(self, mesh: Mesh, light: Light) -> Any:
         """A scene to give to `picture` and `surface`."""
-        return self._mi.load_dict({"type": "scene", "object": self._mesh(mesh, light), "sky": {"type": "constant"}})
+        shape = brick_shape(self._mi, mesh, _shaded(mesh, light))
+        return self._mi.load_dict({"type": "scene", "object": shape, "sky": {"type": "constant"}})
 
     def picture(
         self, scene: Any, world_from_camera: Float[np.ndarray, "4 4"], seed: int, gain: float = 1.0
@@ -82,7 +83,7 @@ class Renderer:
                 "type": "perspective",
                 "fov": math.degrees(CAMERA_ANGLE_X_RAD),
                 "fov_axis": "x",
-                "to_world": self._mi.ScalarTransform4f(pose @ _MITSUBA_FROM_BLENDER),
+                "to_world": self._mi.ScalarTransform4f(pose @ MITSUBA_FROM_BLENDER),
                 "film": {
                     "type": "hdrfilm",
                     "width": size,
@@ -97,20 +98,21 @@ class Renderer:
         image = self._mi.render(scene, sensor=sensor, integrator=self._mi.load_dict(integrator), spp=samples, seed=seed)
         return np.array(image, np.float32)
 
-    def _mesh(self, mesh: Mesh, light: Light) -> Any:
-        """One Mitsuba shape, its colors shaded by the direction of each face."""
-        properties = self._mi.Properties()
-        diffuse = {"type": "diffuse", "reflectance": {"type": "mesh_attribute", "name": "face_color"}}
-        properties["material"] = self._mi.load_dict({"type": "twosided", "both": diffuse})
-        shape = self._mi.Mesh("object", len(mesh.vertices), len(mesh.faces), props=properties)
-        colors = _shaded(mesh, light).astype(np.float32).ravel()
-        shape.add_attribute("face_color", 3, colors)
-        parameters = self._mi.traverse(shape)
-        parameters["vertex_positions"] = mesh.vertices.astype(np.float32).ravel()
-        parameters["faces"] = mesh.faces.astype(np.uint32).ravel()
-        parameters["face_color"] = colors
-        parameters.update()
-        return shape
+
+def brick_shape(mi: ModuleType, mesh: Mesh, colors: Float[np.ndarray, "_ 3"]) -> Any:
+    """A mesh as a Mitsuba shape, matte, with one color for each face."""
+    properties = mi.Properties()
+    diffuse = {"type": "diffuse", "reflectance": {"type": "mesh_attribute", "name": "face_color"}}
+    properties["material"] = mi.load_dict({"type": "twosided", "both": diffuse})
+    shape = mi.Mesh("object", len(mesh.vertices), len(mesh.faces), props=properties)
+    flat = colors.astype(np.float32).ravel()
+    shape.add_attribute("face_color", 3, flat)
+    parameters = mi.traverse(shape)
+    parameters["vertex_positions"] = mesh.vertices.astype(np.float32).ravel()
+    parameters["faces"] = mesh.faces.astype(np.uint32).ravel()
+    parameters["face_color"] = flat
+    parameters.update()
+    return shape
 
 
 def changed(a: Surface, b: Surface) -> Bool[np.ndarray, "h w"]:
@@ -131,7 +133,7 @@ def _shaded(mesh: Mesh, light: Light) -> Float[np.ndarray, "_ 3"]:
     return mesh.colors * (1 - _KEY * (0.5 - 0.5 * normals @ toward))[:, None]
 
 
-def _load_mitsuba() -> ModuleType:
+def load_mitsuba() -> ModuleType:
     """Mitsuba in the fastest variant that runs here: LLVM's needs libLLVM, the scalar one needs nothing."""
     try:
         import mitsuba

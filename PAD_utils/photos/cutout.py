@@ -1,0 +1,210 @@
+"""The part cut out of a room: GrabCut in every view, made to agree through a visual hull.
+
+Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004; Laurentini, "The Visual Hull Concept", PAMI 1994. The colors of
+part and surroundings are learned from all views together, since the surroundings seen beside the part in one view are
+seen alone in others; what lies below the table that the part stands on is never the part.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from scipy import ndimage
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.parallel import parallel
+
+_VOXELS = 72  # along each side of the cube about the part
+_MOSAIC_PX = 120  # the longest side of a view where colors are learned
+_REACH = 1.35  # radii of the part beyond which nothing of it is looked for
+_CORE = 0.6  # radii within which pixels are first taken to show it
+_VOTES = 0.85  # of the views that a voxel of the hull must lie inside
+_ROUNDS = 2
+_NO_BOX = (0, 0, 0, 0)  # seeds say more than a box
+_SEED = 0
+_PLANE_TRIALS, _PLANE_SHARE, _PLANE_LEVEL = 400, 0.2, 0.94  # cosine: the table is level to 20 degrees
+_PLANE_WIDTH = 0.012  # of the cameras' distance: points so near a plane lie on it
+_FEWEST_POINTS = 40
+_FRAME_SHARE = 0.45  # of half the frame: the part's radius where points do not tell it
+_GROW_PX = 2  # about the hull, in which the outline may lie
+_ODD_IOU = 0.8  # views that agree less with the hull are named
+_log = logging.getLogger(__name__)
+Mask = Bool[np.ndarray, "h w"]
+Vec3 = Float[np.ndarray, "3"]
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """The part in every view, and how well each agrees with the hull of all (intersection over union)."""
+
+    masks: list[Mask]
+    agreement: list[float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the views agree at all; otherwise the cut-out is not to be used."""
+        return bool(self.masks) and float(np.median(self.agreement)) > _ODD_IOU
+
+
+def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Camera], points: np.ndarray) -> CutOut:
+    """The part in pictures (BGR) of the cameras' sizes. `points` (n, 3): of structure from motion, may be none."""
+    where = _Volume(cameras, *_place(cameras, points))
+    pictures = [cv2.cvtColor(np.ascontiguousarray(p[..., :3]), cv2.COLOR_BGR2LAB) for p in pictures]
+    allowed, likely = where.within(_REACH), where.within(_CORE)
+    for _ in range(_ROUNDS):
+        may = [where.shown(allowed, view, _GROW_PX) for view in range(len(cameras))]
+        seeds = [_seed(m, where.shown(likely, view, 0)) for view, m in enumerate(may)]
+        masks = _grab_cuts(pictures, seeds)
+        likely = where.hull(masks)
+        allowed = ndimage.binary_dilation(likely, iterations=2) & where.above
+        if not likely.any():
+            return CutOut([], [])
+    shadows = [where.shown(likely, view, 0) for view in range(len(cameras))]
+    masks = [_tidy(mask & where.shown(likely, view, _GROW_PX)) for view, mask in enumerate(masks)]
+    return CutOut(masks, [_iou(mask, shadow) for mask, shadow in zip(masks, shadows, strict=True)])
+
+
+def odd_ones(names: Sequence[str], cut: CutOut) -> list[str]:
+    """Names of the views whose mask disagrees with the hull of all."""
+    return [name for name, iou in zip(names, cut.agreement, strict=True) if iou < _ODD_IOU]
+
+
+def enlarged(mask: Mask, width: int, height: int) -> UInt8[np.ndarray, "h2 w2"]:
+    """A mask as the alpha of a larger picture, soft along its outline."""
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
+    return np.asarray(np.round(255 * cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)), np.uint8)
+
+
+class _Volume:
+    """A cube of voxels about the part, and the pixel in which each view shows each voxel."""
+
+    def __init__(self, cameras: Sequence[Camera], center: Vec3, radius: float, table: np.ndarray | None) -> None:
+        side = (np.arange(_VOXELS) + 0.5) / _VOXELS * 2 - 1
+        offsets = np.stack(np.meshgrid(side, side, side, indexing="ij"), -1) * _REACH * radius
+        self._distance = np.linalg.norm(offsets, axis=-1) / radius
+        voxels = (offsets + center).reshape(-1, 3)
+        above = np.ones(len(voxels), bool) if table is None else voxels @ table[:3] + table[3] > 0
+        self.above = above.reshape(self._distance.shape)
+        self._sizes = [(camera.height, camera.width) for camera in cameras]
+        self._pixels = [_pixel_of(voxels, camera) for camera in cameras]
+        spacing = 2 * _REACH * radius / _VOXELS
+        depths = [float((camera.cam_from_world.numpy() @ np.append(center, 1))[2]) for camera in cameras]
+        self._footprints = [
+            max(1, round(spacing * camera.fx / depth / 2 + 0.5)) for camera, depth in zip(cameras, depths, strict=True)
+        ]
+
+    def within(self, radii: float) -> Bool[np.ndarray, "x y z"]:
+        """The voxels of a ball about the part, above the table."""
+        return (self._distance <= radii) & self.above
+
+    def shown(self, voxels: Bool[np.ndarray, "x y z"], view: int, grow_px: int) -> Mask:
+        """Where a view shows these voxels, grown by some pixels."""
+        mask: np.ndarray = np.zeros(self._sizes[view], np.uint8)
+        pixels = self._pixels[view][voxels.ravel()]
+        mask.ravel()[pixels[pixels >= 0]] = 1
+        size = 2 * self._footprints[view] + 1
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
+        return np.asarray(cv2.dilate(mask, np.ones((2 * grow_px + 1,) * 2, np.uint8)) > 0)
+
+    def hull(self, masks: Sequence[Mask]) -> Bool[np.ndarray, "x y z"]:
+        """The largest connected piece of the voxels that nearly all views, of those that see them, show as the part."""
+        inside = np.zeros(self._distance.size, np.int32)
+        seen = np.zeros(self._distance.size, np.int32)
+        for mask, pixels in zip(masks, self._pixels, strict=True):
+            seen += pixels >= 0
+            inside += mask.ravel()[pixels] & (pixels >= 0)
+        solid = (inside >= _VOTES * seen) & (seen >= 0.5 * len(masks))
+        labels, count = ndimage.label(solid.reshape(self._distance.shape) & self.above)
+        if count == 0:
+            return np.zeros(self._distance.shape, bool)
+        return np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+
+
+def _place(cameras: Sequence[Camera], points: np.ndarray) -> tuple[Vec3, float, np.ndarray | None]:
+    """Center and radius of the part, and the table (a, b, c, d; positive above it) where there is one."""
+    distance = float(np.median([camera.center.norm() for camera in cameras]))
+    frame = float(np.median([min(c.width / c.fx, c.height / c.fy) / 2 for c in cameras])) * distance
+    near = points[np.linalg.norm(points, axis=1) < frame]
+    table = _table(near, _PLANE_WIDTH * distance)
+    on_it = near if table is None else near[near @ table[:3] + table[3] > 2 * _PLANE_WIDTH * distance]
+    if len(on_it) < _FEWEST_POINTS:
+        return np.zeros(3), _FRAME_SHARE * frame, table
+    center = (np.percentile(on_it, 5, axis=0) + np.percentile(on_it, 95, axis=0)) / 2
+    return center, float(np.percentile(np.linalg.norm(on_it - center, axis=1), 95)), table
+
+
+def _table(points: Float[np.ndarray, "n 3"], width: float) -> Float[np.ndarray, "4"] | None:
+    """The level plane that holds most points and lies below the others, moved up by `width`; None without one."""
+    if len(points) < _FEWEST_POINTS:
+        return None
+    rng = np.random.default_rng(_SEED)
+    best, most = None, _PLANE_SHARE * len(points)
+    for _ in range(_PLANE_TRIALS):
+        a, b, c = points[rng.choice(len(points), 3, replace=False)]
+        normal = np.cross(b - a, c - a)
+        normal /= np.linalg.norm(normal) + 1e-12
+        normal *= np.sign(normal[2]) or 1.0
+        heights = (points - a) @ normal
+        count = (np.abs(heights) < width).sum()
+        if normal[2] > _PLANE_LEVEL and count > most and (heights < -width).sum() < 0.1 * len(points):
+            best, most = np.append(normal, -a @ normal - width), count
+    return best
+
+
+def _pixel_of(voxels: Float[np.ndarray, "n 3"], camera: Camera) -> Int[np.ndarray, "n"]:
+    """The flat index of the pixel that shows each voxel; -1 outside of the picture."""
+    pose = camera.cam_from_world.numpy()
+    x, y, z = (voxels @ pose[:3, :3].T + pose[:3, 3]).T
+    u = np.floor(camera.fx * x / z + camera.cx).astype(np.int32)
+    v = np.floor(camera.fy * y / z + camera.cy).astype(np.int32)
+    valid = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return np.where(valid, v * camera.width + u, -1)
+
+
+def _seed(may: Mask, likely: Mask) -> UInt8[np.ndarray, "h w"]:
+    seed = np.where(may, cv2.GC_PR_BGD, cv2.GC_BGD)
+    return np.where(may & likely, cv2.GC_PR_FGD, seed).astype(np.uint8)
+
+
+def _grab_cuts(pictures: Sequence[np.ndarray], seeds: Sequence[np.ndarray]) -> list[Mask]:
+    """GrabCut of every view with the colors of all."""
+    models = _shared_colors(pictures, seeds)
+
+    def cut(pair: tuple[np.ndarray, np.ndarray]) -> Mask:
+        picture, mask = pair[0], pair[1].copy()
+        cv2.setRNGSeed(_SEED)
+        cv2.grabCut(picture, mask, _NO_BOX, models[0].copy(), models[1].copy(), 1, cv2.GC_EVAL_FREEZE_MODEL)
+        return np.asarray((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))
+
+    return parallel(cut, list(zip(pictures, seeds, strict=True)))
+
+
+def _shared_colors(pictures: Sequence[np.ndarray], seeds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The color models of surroundings and part, learned on a strip of all views made small."""
+    small, marks = [], []
+    for picture, seed in zip(pictures, seeds, strict=True):
+        scale = min(1.0, _MOSAIC_PX / max(picture.shape[:2]))
+        size = (_MOSAIC_PX, max(1, round(scale * picture.shape[0] * _MOSAIC_PX / (scale * picture.shape[1]))))
+        small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        marks.append(cv2.resize(seed, size, interpolation=cv2.INTER_NEAREST))
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.setRNGSeed(_SEED)
+    cv2.grabCut(np.concatenate(small), np.concatenate(marks), _NO_BOX, models[0], models[1], 3, cv2.GC_INIT_WITH_MASK)
+    return models
+
+
+def _tidy(mask: Mask) -> Mask:
+    """Holes of a few pixels filled, specks of a few pixels gone."""
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(closed)
+    areas = facts[1:, cv2.CC_STAT_AREA]
+    kept = 1 + np.flatnonzero(areas > 0.02 * areas.max(initial=0))
+    return np.isin(labels, kept)
+
+
+def _iou(a: Mask, b: Mask) -> float:
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 0.0
