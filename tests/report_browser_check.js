@@ -53,6 +53,7 @@ addEventListener("load", async () => {
       boxes: frame.querySelectorAll(".box").length,
       heat: getComputedStyle(frame.querySelector(".glow")).opacity,
       overflow: viewer.scrollWidth - innerWidth,
+      why: $("#viewer .why").textContent,
       rows: $$("#viewer .regions tbody tr").length,
     };
     $('[data-base="difference"]').click();

@@ -118,7 +118,7 @@ def test_inspection_without_labels_has_no_metrics(tmp_path: Path) -> None:
     ]
     page = _write(tmp_path, images, {**UNDEFINED, "undefined": dict.fromkeys(UNDEFINED, "no ground truth")})
     assert "AUROC" not in page.split('class="details"')[0] and "ground truth</em>" not in page
-    assert "needs a look first" in page and "have no labels" in page
+    assert "not localized, then highest score" in page and "have no labels" in page
 
 
 @pytest.mark.parametrize(
@@ -258,3 +258,16 @@ def test_directions_from_the_origin() -> None:
     pose = np.eye(4)
     pose[:3, 3] = (0, 0, 5)
     assert directions([pose, None, np.eye(4), pose * np.nan]) == [[0.0, 0.0, 1.0], None, None, None]
+
+
+def test_no_bar_reaches_the_name_of_the_threshold() -> None:
+    chart = histogram_chart([("ok", "good", [0.5] * 9 + [0.9])], 0.5)
+    assert chart is not None and min(bar.y for bar in chart.bars) > 34  # its text ends at 28, with a descent of 5
+
+
+def test_mistakes_are_explained_on_their_cards(tmp_path: Path) -> None:
+    images = [make_image(), make_image("good", "2", 0.1), make_image(name="3", score=0.2)]
+    page = _write(tmp_path, images, {**MEASURED, "decision": {"false_alarm_rate": 0.01}})
+    said = "Score 0.2 is 0.2 below the threshold 0.4; the highest spot lies on the marked defect."
+    assert f'<p class="why">{said}</p>' in page and page.count('<p class="why">') == 2  # the other: of the viewer
+    assert "too few pictures to judge the promised 1 %" in page

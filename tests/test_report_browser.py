@@ -147,6 +147,7 @@ def test_filters_and_orders(result: dict) -> None:
 def test_a_click_enlarges(result: dict) -> None:
     viewer = result["viewer"]
     assert viewer["open"] and viewer["name"] == result["all"][0] and viewer["larger"] > 1.5
+    assert "No pose that can be trusted" in viewer["why"]
     assert viewer["pictures"] == {"count": 3, "broken": []} and float(viewer["heat"]) == 1
     assert result["difference"] == "difference" and result["rendering"]
     assert result["next"] == result["all"][1] and result["last"] == result["all"][-1]

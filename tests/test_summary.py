@@ -25,8 +25,8 @@ def test_a_test_run_ends_with_its_mistakes() -> None:
         "  training 41.0 s, 400 ms per picture, 7832 Gaussians, features gradient",
         "  image AUROC 99.07 %, pixel AUROC 50.00 %, AUPRO undefined (no mask)",
         "  threshold 20.5, chosen for 1 % false alarms from 60 good views",
-        "  2 of 18 defective missed: Burrs/5, Burrs/7",
-        "  1 of 6 good called DEFECT: good/2",
+        "  2 of 18 defective missed (95 % interval 1 to 35 %): Burrs/5, Burrs/7",
+        "  1 of 6 good called DEFECT (95 % interval 0 to 64 %: too few pictures to judge the promised 1 %): good/2",
         "  1 of 25 NOT LOCALISED: good/6",
         f"report: {REPORT}",
     ]

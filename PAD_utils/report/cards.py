@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from PAD_utils.report.charts import ScoreAxis, short
 from PAD_utils.report.pictures import Source, encode_all, outline
+from PAD_utils.report.sentences import decision_sentence
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK
 from PAD_utils.score.regions import Region
 
@@ -60,6 +61,7 @@ def cards(images: Sequence[ReportImage], threshold: float | None) -> list[dict[s
                 "bar": None if score is None else 100 * float(axis.share(score)),
                 "tick": None if threshold is None else 100 * float(axis.share(threshold)),
                 "mistake": _mistake(image),
+                "sentence": decision_sentence(image.decision, score, threshold, image.anomaly_map, image.mask),
                 "concern": concern,
                 "regions": [_region(region) for region in image.regions],
                 "pose": _viewpoint(image.pose),

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 52  # margins that hold the ticks and the names of the axes
 _BINS = 36
+_HEADROOM = 1.14  # above the tallest bar, for the name of the threshold
 _HEAVY_TAIL = 6  # the highest score over the median from which on a linear axis shows nothing but the highest
 
 
@@ -80,21 +81,22 @@ def histogram_chart(groups: Sequence[tuple[str, str, ArrayLike]], threshold: flo
         np.histogram(np.clip(axis.share(np.asarray(scores, np.float64)), 0, 1), edges)[0] for *_, scores in groups
     ]
     tallest = max(1, int(np.sum(counts, axis=0).max()))
+    full = tallest * _HEADROOM
     bars, base = [], np.zeros(_BINS)
     for (css, name, _), heights in zip(groups, counts, strict=True):
         for i in np.flatnonzero(heights):
             x0, x1, y0, y1 = (
                 _across(edges[i]),
                 _across(edges[i + 1]),
-                _up(base[i] / tallest),
-                _up((base[i] + heights[i]) / tallest),
+                _up(base[i] / full),
+                _up((base[i] + heights[i]) / full),
             )
             title = f"{heights[i]} {name}: {short(axis.score(edges[i]))} to {short(axis.score(edges[i + 1]))}"
             bars.append(Bar(css, x0 + 0.5, y1, x1 - x0 - 1, y0 - y1, title))
         base += heights
     at = None if threshold is None else (_across(axis.share(threshold)), f"threshold {short(threshold)}")
     x_ticks = [(_across(axis.share(t)), short(t)) for t in axis.ticks()]
-    y_ticks = [(_up(t / tallest), f"{t:g}") for t in nice_ticks(0.0, float(tallest), 4) if t == int(t)]
+    y_ticks = [(_up(t / full), f"{t:g}") for t in nice_ticks(0.0, float(tallest), 4) if t == int(t)]
     x_label = "image score" + (" (logarithmic)" if axis.log else "")
     return Chart(x_label, "images", x_ticks, y_ticks, bars=bars, legend=[(c, n) for c, n, _ in groups], threshold=at)
 

@@ -13,6 +13,7 @@ from PAD_utils.evaluate.metrics import PRO_LIMIT
 from PAD_utils.files import write_text
 from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, ReportImage, cards, known_scores
 from PAD_utils.report.charts import Chart, curve_chart, directions, histogram_chart, short
+from PAD_utils.report.sentences import rate_in_words
 
 _METRICS = (
     ("image_auroc", "Image AUROC", "how surely defective images rank above good ones"),
@@ -43,7 +44,8 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    verdicts = _verdicts(images)
+    promised = (metrics.get("decision") or {}).get("false_alarm_rate")
+    verdicts = _verdicts(images, promised)
     context = {
         "title": title,
         "tiles": _tiles(metrics),
@@ -122,8 +124,9 @@ def _duration(seconds: float) -> tuple[str, str]:
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}", "min"
 
 
-def _verdicts(images: Sequence[ReportImage]) -> dict[str, Any]:
-    """How many images got which decision, and how many of these are wrong as far as labels tell."""
+def _verdicts(images: Sequence[ReportImage], promised: float | None) -> dict[str, Any]:
+    """How many images got which decision, and how many of these are wrong as far as labels tell: count, of how many,
+    and what that says of the rate (`promised`: that of false alarms)."""
     counts = Counter(image.decision for image in images)
     bars = [(CSS[d], d, counts[d]) for d in (DEFECT, OK, NOT_LOCALISED) if counts[d]]
     judged = [image for image in images if image.decision in (OK, DEFECT) and image.label is not None]
@@ -131,9 +134,13 @@ def _verdicts(images: Sequence[ReportImage]) -> dict[str, Any]:
     return {
         "bars": bars,
         "total": sum(count for _, _, count in bars),
-        "misses": (sum(i.decision == OK for i in bad), len(bad)),
-        "false_alarms": (sum(i.decision == DEFECT for i in good), len(good)),
+        "misses": _share(sum(i.decision == OK for i in bad), len(bad), None),
+        "false_alarms": _share(sum(i.decision == DEFECT for i in good), len(good), promised),
     }
+
+
+def _share(count: int, of: int, promised: float | None) -> tuple[int, int, str]:
+    return count, of, rate_in_words(count, of, promised) if of else ""
 
 
 def _roc_chart(metrics: dict[str, Any], verdicts: dict[str, Any]) -> Chart | None:
@@ -142,7 +149,7 @@ def _roc_chart(metrics: dict[str, Any], verdicts: dict[str, Any]) -> Chart | Non
     lines = [(css, name, _percent(metrics[key]), curves[curve]) for curve, key, css, name in named if curve in curves]
     if not lines:
         return None
-    (missed, bad), (alarms, good) = verdicts["misses"], verdicts["false_alarms"]
+    (missed, bad, _), (alarms, good, _) = verdicts["misses"], verdicts["false_alarms"]
     point = (alarms / good, 1 - missed / bad, "decisions") if good and bad and "image_roc" in curves else None
     return curve_chart(lines, "false positive rate", "true positive rate", 1.0, point)
 

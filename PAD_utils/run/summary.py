@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PAD_utils.report.sentences import rate_in_words
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK
 
 UNDECIDED = "undecided"  # no threshold could be learned
@@ -28,7 +29,8 @@ def count_decisions(pictures: Sequence[Decided]) -> dict[str, int]:
 def summary(classname: str, metrics: dict[str, Any], pictures: Sequence[Decided], report: Path) -> str:
     """What a person wants to see last: figures first, verdict below them, the report at the very end."""
     unlabeled = all(p.label is None for p in pictures)
-    verdict = _inspected(pictures) if unlabeled else _tested(pictures)
+    promised = (metrics["decision"] or {}).get("false_alarm_rate")
+    verdict = _inspected(pictures) if unlabeled else _tested(pictures, promised)
     lines = [_costs(metrics), *([] if unlabeled else [_quality(metrics)]), _threshold(metrics), *verdict]
     return "\n".join([f"{classname}, {len(pictures)} pictures", *(f"  {line}" for line in lines), f"report: {report}"])
 
@@ -55,14 +57,16 @@ def _threshold(metrics: dict[str, Any]) -> str:
     return f"threshold {decision['threshold']:.3g}, chosen for {rate} false alarms from {decision['views']} good views"
 
 
-def _tested(pictures: Sequence[Decided]) -> list[str]:
+def _tested(pictures: Sequence[Decided], promised: float | None) -> list[str]:
     """Decisions held against the labels."""
     wrong = []
-    for label, decision, said in ((1, OK, "defective missed"), (0, DEFECT, "good called DEFECT")):
+    rates = ((1, OK, "defective missed", None), (0, DEFECT, "good called DEFECT", promised))
+    for label, decision, said, rate in rates:
         judged = [p for p in pictures if p.label == label and p.decision in (OK, DEFECT)]
         mistaken = [p.name for p in judged if p.decision == decision]
         if judged:
-            wrong.append(f"{len(mistaken)} of {len(judged)} {said}{_named(mistaken)}")
+            likely = rate_in_words(len(mistaken), len(judged), rate)
+            wrong.append(f"{len(mistaken)} of {len(judged)} {said} ({likely}){_named(mistaken)}")
     lost = [p.name for p in pictures if p.decision == NOT_LOCALISED]
     return [*wrong, f"{len(lost)} of {len(pictures)} {NOT_LOCALISED}{_named(lost)}"]
 

@@ -80,7 +80,7 @@
   };
   const open = (card, view) => {
     current = card;
-    const { w, h, decision, css, score, mistake, regions, pose } = facts.get(card);
+    const { w, h, decision, css, score, mistake, sentence, regions, pose } = facts.get(card);
     frame.replaceChildren(element("img", { class: "base", alt: "enlarged picture" }));
     frame.style.setProperty("--ratio", w / h);
     for (const [from, to] of [["img.rendering", "over2"], ["img.glow", "glow"]]) {
@@ -105,6 +105,7 @@
     if (decision) state.append(element("span", { class: `pill ${css}` }, [decision]));
     if (mistake) state.append(element("span", { class: "mistake" }, [mistake]));
     if (score) state.append("score ", element("b", {}, [score]));
+    viewer.querySelector(".why").textContent = sentence;
     const row = (cell, values) => element("tr", {}, values.map((v, i) => element(cell, i ? { class: "n" } : {}, [v])));
     viewer.querySelector(".regions").replaceChildren(
       ...(regions.length

@@ -1,0 +1,57 @@
+"""What a report says in words: by how much a picture was decided, and what a few pictures can tell of a rate."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.stats import binomtest
+
+from PAD_utils.report.charts import short
+from PAD_utils.score.calibration import NOT_LOCALISED
+
+_RULE_OF_THREE = 3  # of n pictures without one false alarm the true rate may still be 3 / n (at 95 %)
+
+
+def decision_sentence(
+    decision: str | None,
+    score: float | None,
+    threshold: float | None,
+    anomaly_map: Float[np.ndarray, "h w"] | None = None,
+    mask: Bool[np.ndarray, "h w"] | None = None,
+) -> str:
+    """By how much a score clears or misses the threshold, and where the highest spot is; "" where there is no score."""
+    if decision == NOT_LOCALISED:
+        return "No pose that can be trusted was found, so score and heat map mean nothing and it was not decided."
+    if score is None or threshold is None:
+        return ""
+    side = "above" if score > threshold else "below"
+    said = f"Score {short(score)} is {short(abs(score - threshold))} {side} the threshold {short(threshold)}"
+    spot = "" if anomaly_map is None else _spot(anomaly_map, mask)
+    return f"{said}; the highest spot {spot}." if spot else f"{said}."
+
+
+def _spot(anomaly_map: np.ndarray, mask: np.ndarray | None) -> str:
+    """Where the highest score is: against the marked defect where there is one, else in pixels."""
+    y, x = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    if mask is None or not mask.any() or mask.shape != anomaly_map.shape:
+        return f"is at {x}, {y}"
+    distance = float(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[y, x])
+    return "lies on the marked defect" if distance == 0 else f"lies {distance:.0f} px beside the marked defect"
+
+
+def interval(count: int, of: int) -> tuple[float, float]:
+    """Where a rate lies that was seen `count` times of `of` (at least 1), at 95 % (Clopper and Pearson, exact)."""
+    found = binomtest(count, of).proportion_ci(0.95, "exact")
+    return float(found.low), float(found.high)
+
+
+def rate_in_words(count: int, of: int, promised: float | None = None) -> str:
+    """The interval of a measured rate, and whether it speaks for or against the promised one."""
+    low, high = interval(count, of)
+    said = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+    if promised is None:
+        return said
+    if low > promised:
+        return f"{said}: more than the promised {100 * promised:g} %"
+    if of < _RULE_OF_THREE / promised:
+        return f"{said}: too few pictures to judge the promised {100 * promised:g} %"
+    return f"{said}, promised {100 * promised:g} %"
