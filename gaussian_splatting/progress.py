@@ -32,5 +32,5 @@ def progress(items: Any = None, *, desc: str, leave: bool = True, **more: Any) -
     terminal its displays go to the log of this module, one every EVERY_S seconds."""
     if on_terminal():
         return tqdm(items, desc=desc, leave=leave, **more)
-    pace: dict[str, Any] = {"mininterval": EVERY_S, "maxinterval": EVERY_S, "delay": EVERY_S}
+    pace: dict[str, Any] = {"mininterval": EVERY_S, "miniters": 1, "delay": EVERY_S}  # 1: tqdm's monitor stays out
     return tqdm(items, desc=desc, leave=False, file=_Lines(), bar_format=_LINE, **pace, **more)

@@ -10,7 +10,7 @@ from fake_class import NAME
 
 import prepare_lego_ad
 from PAD_utils.data.download import LOFTR_CHECKPOINT, MAD_SIM, fetch_mad_sim, fetch_retrieval_models, unpack
-from PAD_utils.errors import UserError
+from PAD_utils.errors import UserError, short_reason
 
 
 @pytest.fixture
@@ -134,3 +134,14 @@ def test_the_script_says_it_in_one_line(drive, tmp_path: Path, capsys: pytest.Ca
     drive.serve = OSError("no route to host")
     assert prepare_lego_ad.main(["--download", "--data_path", str(tmp_path / "MAD-Sim")]) == 2
     assert "no route to host" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_why_the_network_failed_is_said_in_a_few_words() -> None:
+    wrapped = (
+        "HTTPSConnectionPool(host='drive.google.com', port=443): Max retries exceeded with url: /uc?id=1XlW (Caused by "
+        'NameResolutionError("<urllib3.connection.HTTPSConnection object at 0x7f>: Failed to resolve '
+        "'drive.google.com' ([Errno -3] Temporary failure in name resolution)\"))"
+    )
+    assert short_reason(OSError(wrapped)) == "Temporary failure in name resolution"
+    assert short_reason(OSError("<urlopen error [Errno 111] Connection refused>")) == "Connection refused"
+    assert short_reason(ValueError()) == "ValueError" and len(short_reason(OSError("x " * 999))) == 120

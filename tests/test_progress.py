@@ -42,3 +42,10 @@ def test_a_terminal_has_a_bar(
     monkeypatch.setattr(module, "on_terminal", lambda: True)
     assert list(progress(range(3), desc="score")) == [0, 1, 2]
     assert "score: 100%" in capsys.readouterr().err and caplog.records == []
+
+
+def test_tqdm_s_monitor_adds_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refreshes bars that have been silent for `maxinterval`, unless they count every step anyway."""
+    monkeypatch.setattr(module, "EVERY_S", 0.01)
+    with progress(desc="train", total=10) as bar:
+        assert bar.miniters == 1 and not bar.dynamic_miniters

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PAD_utils.data.mad import CLASSES
-from PAD_utils.errors import UserError
+from PAD_utils.errors import UserError, short_reason
 from PAD_utils.files import explaining
 
 _log = logging.getLogger(__name__)
@@ -134,7 +134,6 @@ def _download(file: DriveFile, archive: Path) -> None:
     try:
         arrived = gdown.download(id=file.id, output=str(archive), quiet=False, resume=True)
     except Exception as error:  # gdown lets through the errors of requests, of urllib3 and its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{file.url} could not be fetched ({reason}); {file.otherwise}") from error
+        raise UserError(f"{file.url} could not be fetched ({short_reason(error)}); {file.otherwise}") from error
     if arrived is None or not archive.is_file():
         raise UserError(f"{file.url} could not be fetched; {file.otherwise}")

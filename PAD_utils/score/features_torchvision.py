@@ -11,7 +11,7 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from PAD_utils.errors import UserError
+from PAD_utils.errors import UserError, short_reason
 from PAD_utils.score.features_weights import (
     ORIGINAL_IMAGE_SIZE,
     is_original_efficientnet,
@@ -109,8 +109,8 @@ def _downloaded_state_dict(builder: str) -> dict[str, Tensor]:
             return dict(weights.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # no network, no such host, disk full, broken download
         raise WeightsUnavailable(
-            f"the weights of {builder} cannot be downloaded ({weights.url}: {error}); allow the download or give them "
-            "with --weights FILE"
+            f"the weights of {builder} cannot be downloaded ({weights.url}: {short_reason(error)}); allow the download "
+            "or give them with --weights FILE"
         ) from error
 
 
