@@ -17,7 +17,8 @@ from PAD_utils.run.job import open_job, run_script, write_run_json
 from PAD_utils.run.pose_benchmark import Combination, posed, run_combination, table, write_results
 from PAD_utils.run.tracking import log_figures
 
-_UNUSED = ("images", "features", "weights", "false_alarm_rate", "fail_on_defect")  # nothing is judged here
+# Nothing is judged here. --features is taken all the same, so that the command line of the main job fits.
+_UNUSED = ("images", "weights", "false_alarm_rate", "fail_on_defect")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         data = steps.load_views(job)
         samples = posed(data.test, data.description)
         check_needs(job, data.gallery, samples, [pair.retrieval for pair in chosen])
-        model = steps.train_or_load(job, data.gallery)
+        model = steps.train_or_load(job, data.gallery, data.world)
         results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
         write_results(job.folder, config.classname, results)
         write_run_json(job, {"class": data.description})

@@ -37,8 +37,8 @@ def run_classes(config: RunConfig, names: list[str]) -> int:
     """Runs one class after the other. Raises UserError before any of them when a name is wrong."""
     if names == ["all"]:
         names = class_names(config.data_path)
-    for name in names:
-        list_class(config.data_path, name)
+    for name in names if len(names) > 1 else ():
+        list_class(config.data_path, name, config.rad_data_path)
     return max([run_class(dataclasses.replace(config, classname=name)) for name in names])
 
 
@@ -49,8 +49,8 @@ def run_class(config: RunConfig) -> int:
     samples = steps.load_samples(job, data)
     check_needs(job, data.gallery, samples, [config.retrieval])
     pyramid = steps.load_features(job)
-    model = steps.train_or_load(job, data.gallery)
-    inspector = steps.open_inspector(job, model, data.gallery, pyramid)
+    model = steps.train_or_load(job, data.gallery, data.world)
+    inspector = steps.open_inspector(job, model, data.gallery, pyramid, steps.photo_lens(job, data))
     poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
     verdicts = judge(inspector, samples, poses)
     metrics = conclude(job, data, model, samples, poses, verdicts)

@@ -60,7 +60,7 @@ def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file. Raises UserError when it is missing, unreadable or cut short."""
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        return json.loads(Path(path).read_text("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import read_image
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
@@ -21,6 +23,8 @@ from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
+from gaussian_splatting.world import USERS_WORLD, World
+from PAD_utils.data.intrinsics import Lens, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
 from PAD_utils.inspector_files import Saved, Usual, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
@@ -43,13 +47,15 @@ _PICTURES_AT_ONCE = 16
 @dataclass(frozen=True)
 class InspectConfig:
     """How photographs are judged. `hypotheses`: first poses that are refined together, per photograph.
-    `false_alarm_rate`: share of good parts that may be called defective, in (0, 1). `camera_angle_x_rad`: horizontal
-    field of view of the photographs; None: that of the good views."""
+    `false_alarm_rate`: share of good parts that may be called defective, in (0, 1). `lens`: that of the
+    photographs; None: that of the good views. `world`: the world that model and cameras stand in; its `outward` turns a
+    `pose.camera.to_blender()` into a pose of the user's."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8
     false_alarm_rate: float = 0.01
-    camera_angle_x_rad: float | None = None
+    lens: Lens | None = None
+    world: World = USERS_WORLD
 
 
 @dataclass(frozen=True)
@@ -105,16 +111,16 @@ class Inspector:
         self._calibration: Calibration | None = None
 
     @property
-    def camera_angle_x_rad(self) -> float:
-        """The horizontal field of view of the photographs in radians."""
-        return self.config.camera_angle_x_rad or self.views[0].camera.camera_angle_x_rad
+    def lens(self) -> Lens:
+        """The lens of photographs that nothing is said about."""
+        return self.config.lens or Lens.of(self.views[0].camera)
 
     @property
     def retriever(self) -> Retriever:
         """What finds the first poses; without one given, a bank of renderings of the model, made when first needed."""
         if self._retriever is None:
             cameras = [view.camera for view in (*self.views, *self.held_out)]
-            self._retriever = bank_retriever(self.gaussians, cameras, self.camera_angle_x_rad)
+            self._retriever = bank_retriever(self.gaussians, cameras)
         return self._retriever
 
     @property
@@ -152,17 +158,21 @@ class Inspector:
 
     def inspect_many(self, photos: Iterable[Photo]) -> list[Verdict]:
         """`inspect` of several, those of one size together: faster on a GPU. One verdict per photograph, in order."""
-        images = [as_image(photo) for photo in photos]
+        taken = [self._taken(photo) for photo in photos]
+        images, cameras = [image for image, _ in taken], [camera for _, camera in taken]
         verdicts: dict[int, Verdict] = {}
         for some in batches(images):
-            estimates = self.localize(torch.stack([images[i] for i in some])).estimates
+            estimates = self.localize(torch.stack([images[i] for i in some]), [cameras[i] for i in some]).estimates
             compared = self.compare([images[i] for i in some], estimates)
             verdicts |= {i: self.decide(c, e) for i, c, e in zip(some, compared, estimates, strict=True)}
         return [verdicts[i] for i in range(len(images))]
 
-    def localize(self, images: UInt8[Tensor, "q h w 3"]) -> Localization:
-        """Where pictures of one size were taken."""
-        return localize(self.gaussians, images, self.retriever, self.refiner, self.config.hypotheses)
+    def localize(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera] | None = None) -> Localization:
+        """Where pictures of one size were taken, by cameras of these intrinsics; None: what `lens` tells."""
+        if cameras is None:
+            height, width = images.shape[1:3]
+            cameras = [query_lens(width, height, self.lens, None)[0].camera()] * len(images)
+        return localize(self.gaussians, images, cameras, self.retriever, self.refiner, self.config.hypotheses)
 
     def compare(self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]) -> list[Comparison]:
         """Holds pictures of one size against the good object at their poses."""
@@ -183,7 +193,7 @@ class Inspector:
 
         Learns first what has not been learned yet. Raises UserError when the place cannot be written to.
         """
-        config = replace(self.config, camera_angle_x_rad=self.camera_angle_x_rad)
+        config = replace(self.config, lens=self.lens)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
         write_inspector(Path(folder), Saved(self.gaussians, bank, self.usual, self.calibration, parts, asdict(config)))
@@ -204,12 +214,12 @@ class Inspector:
         """
         saved = read_inspector(Path(folder), torch.device(device))
         if retriever is None and saved.bank is not None:
-            retriever = BankRetriever(saved.bank, saved.config["camera_angle_x_rad"], saved.parts["retriever"])
+            retriever = BankRetriever(saved.bank, saved.parts["retriever"])
         inspector = Inspector(
             saved.gaussians,
             [],
             features or saved.parts["features"],
-            config=InspectConfig(**{**saved.config, "score": ScoreConfig(**saved.config["score"])}),
+            config=_config(saved.config),
             retriever=retriever,
             refiner=refiner,
         )
@@ -219,6 +229,16 @@ class Inspector:
             if getattr(given[part], "name", None) != name:
                 raise UserError(f"{folder} was saved with the {part} {name}: give Inspector.load the same, as {part}=")
         return inspector
+
+    def _taken(self, photo: Photo) -> tuple[UInt8[Tensor, "h w 3"], Camera]:
+        """A photograph without distortion, and the camera that took it."""
+        image = as_image(photo)
+        height, width = image.shape[:2]
+        focal_px = exif_focal_px(Path(photo), width, height) if isinstance(photo, (str, Path)) else None
+        lens, said = query_lens(width, height, self.lens, focal_px)
+        if said is not None:
+            log.warning("a photograph of %dx%d pixels: its camera is %s; set InspectConfig.lens", width, height, said)
+        return torch.from_numpy(lens.undistorted(image.numpy())), lens.camera()
 
     def _learn(self) -> Usual:
         """Good views go through the same refinement as a photograph. Residuals are learned from those held out from
@@ -267,6 +287,17 @@ class Inspector:
         """Pictures of one size and the renderings at their poses, both in [0, 1]."""
         queries = torch.stack(list(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
         return queries, render(self.gaussians, [estimate.camera for estimate in estimates]).image.clamp(0, 1)
+
+
+def _config(saved: dict[str, Any]) -> InspectConfig:
+    """The configuration from plain JSON values, which know no tuples."""
+    lens, world = saved["lens"], saved["world"]
+    parts = {
+        "score": ScoreConfig(**saved["score"]),
+        "lens": Lens(**{**lens, "distortion": tuple(lens["distortion"])}),
+        "world": World(tuple(world["center"]), world["scale"]),
+    }
+    return InspectConfig(**{**saved, **parts})
 
 
 def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:

@@ -17,7 +17,7 @@ from PAD_utils.pose.silhouette import Thumbnails
 from PAD_utils.score.calibration import Calibration
 from PAD_utils.score.normality import Normality
 
-_VERSION = 1  # raise it when the content changes: what an older version saved is then refused by name
+_VERSION = 2  # raise it when the content changes: what an older version saved is then refused by name
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
 
 

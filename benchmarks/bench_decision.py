@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
 def decisions(job: Job, pyramid: FeaturePyramid) -> dict[str, Any]:
     """The figures of metrics.json that speak of scores and decisions, and how many pictures are behind them."""
     data = steps.load_views(job)
-    model = steps.train_or_load(job, data.gallery)
+    model = steps.train_or_load(job, data.gallery, data.world)
     samples = steps.load_samples(job, data)
     inspector = steps.open_inspector(job, model, data.gallery, pyramid)
     poses = steps.localize_samples(job, model, data.gallery, inspector, samples)

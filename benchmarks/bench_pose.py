@@ -51,15 +51,14 @@ def main() -> None:
     arguments = parse()
     device = choose_device(arguments.device)
     data = load_class(arguments.data_path, arguments.classname, arguments.size)
-    gallery, gaussians = data.gallery, load_ply(arguments.model).to(device)
+    gallery, gaussians = data.gallery, load_ply(arguments.model, data.world).to(device)
     test = data.test[:: max(1, len(data.test) // (arguments.pictures or len(data.test)))]
     cameras = [true_camera(arguments.data_path, data, sample) for sample in test]
     queries = Queries(torch.stack([sample.image for sample in test]), cameras)
     began = time.perf_counter()
     bank = make_bank(gaussians, [view.camera for view in gallery])
     seconds_bank = time.perf_counter() - began
-    angle = gallery[0].camera.camera_angle_x_rad
-    retrievers: list[Retriever] = [BankRetriever(bank, angle, "bank"), gallery_retriever(gallery, angle, device)]
+    retrievers: list[Retriever] = [BankRetriever(bank, "bank"), gallery_retriever(gallery, device)]
     by_matches = [MatchCountRetriever(gallery)] if arguments.matches else []
     start = next(r for r in retrievers if r.name == arguments.start)
     figures = {
@@ -115,24 +114,23 @@ def recalls(hypotheses: list[list[Camera]], true: list[Camera]) -> dict[str, Any
 
 
 def retrieval_figures(retriever: Retriever, queries: Queries) -> dict[str, Any]:
-    return recalls(retriever.hypotheses(queries.images, HYPOTHESES), queries.cameras)
+    return recalls(retriever.hypotheses(queries.images, queries.cameras, HYPOTHESES), queries.cameras)
 
 
 def leave_one_out(
     bank: Retriever, by_matches: list[MatchCountRetriever], gallery: list[View], device: torch.device
 ) -> dict[str, Any]:
     """Every tenth training picture as a query: of the bank, which holds none of them, and of all the other ones."""
-    angle = gallery[0].camera.camera_angle_x_rad
     left_out = range(0, len(gallery), 10)
     images, true = torch.stack([gallery[i].image for i in left_out]), [gallery[i].camera for i in left_out]
     found: dict[str, list[list[Camera]]] = defaultdict(list)
     for i, image in zip(left_out, images[:, None], strict=True):
-        retriever = gallery_retriever([*gallery[:i], *gallery[i + 1 :]], angle, device)
-        found[retriever.name] += retriever.hypotheses(image, HYPOTHESES)
+        retriever = gallery_retriever([*gallery[:i], *gallery[i + 1 :]], device)
+        found[retriever.name] += retriever.hypotheses(image, [gallery[i].camera], HYPOTHESES)
         for matches in by_matches:
-            (cameras,) = matches.hypotheses(image, HYPOTHESES + 1)
+            (cameras,) = matches.hypotheses(image, [gallery[i].camera], HYPOTHESES + 1)
             found[matches.name].append([c for c in cameras if c is not gallery[i].camera][:HYPOTHESES])
-    found[bank.name] = bank.hypotheses(images, HYPOTHESES)
+    found[bank.name] = bank.hypotheses(images, true, HYPOTHESES)
     return {name: recalls(cameras, true) for name, cameras in found.items()}
 
 
@@ -141,13 +139,15 @@ def refine_figures(
 ) -> dict[str, Any]:
     """Errors after refinement; seconds per picture with all in one call, the fastest of `repeats`, and one by one."""
     start = time.process_time()
-    runs = [localize(gaussians, queries.images, retriever, refiner, HYPOTHESES) for _ in range(repeats)]
+    runs = [
+        localize(gaussians, queries.images, queries.cameras, retriever, refiner, HYPOTHESES) for _ in range(repeats)
+    ]
     cpu_seconds = (time.process_time() - start) / repeats
     count = len(queries.cameras)
     found = errors([estimate.camera for estimate in runs[0].estimates], queries.cameras)
     alone = []
-    for image in queries.images[: min(10, count)]:
-        one = localize(gaussians, image[None], retriever, refiner, HYPOTHESES)
+    for i in range(min(10, count)):
+        one = localize(gaussians, images[i : i + 1], cameras[i : i + 1], retriever, refiner, HYPOTHESES)
         alone.append(one.seconds_retrieve + one.seconds_refine)
     return {
         **summarize(found),

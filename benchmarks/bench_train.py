@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from benchmarks.results_file import save_result
-from gaussian_splatting.camera import Camera
 from gaussian_splatting.training.schedule import TrainConfig
 from gaussian_splatting.training.train import train
 from gaussian_splatting.views import View
@@ -72,8 +71,8 @@ def training_views(data_path: Path, classname: str, size: int | None) -> list[Vi
 
 def unseen_views(data_path: Path, classname: str, like: list[View]) -> list[View]:
     """The good test pictures at their true poses, in the size of the training views."""
-    camera = like[0].camera
-    samples = [s for s in load_class(data_path, classname, camera.width).test if s.label == 0]
+    data = load_class(data_path, classname, like[0].camera.width)
+    samples = [s for s in data.test if s.label == 0]
     file = data_path / f"{classname}_test_poses.json"
     poses: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     views = []
@@ -81,7 +80,7 @@ def unseen_views(data_path: Path, classname: str, like: list[View]) -> list[View
         placed = sample.camera
         if placed is None:
             matrix = torch.tensor(poses[f"{sample.defect}/{sample.name}"], dtype=torch.float64)
-            placed = Camera.from_blender(matrix, camera.camera_angle_x_rad, camera.width, camera.height, sample.key)
+            placed = sample.intrinsics.at_blender(data.world.inward(matrix), sample.key)
         views.append(View(sample.key, placed, sample.image))
     return views
 

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 
-from gaussian_splatting.camera import Camera
 from gaussian_splatting.ply import load_ply
 from gaussian_splatting.rendering import render
 from PAD_utils.data.mad import ClassData, Sample, load_class
@@ -59,7 +58,7 @@ def rendered(data: ClassData, sample: Sample, results: Path) -> np.ndarray:
     """What a good object looks like from the pose that the run found."""
     pose = torch.tensor(read_json(results / "poses.json")[sample.key]["world_from_camera"], dtype=torch.float64)
     height, width = sample.image.shape[:2]
-    camera = Camera.from_blender(pose, data.gallery[0].camera.camera_angle_x_rad, width, height)
+    camera = sample.intrinsics.resized(width, height).at_blender(pose)
     model = load_ply(next(results.glob("point_cloud/iteration_*/point_cloud.ply")))
     image = render(model, [camera]).image[0].clamp(0, 1)
     return (image * 255).round().byte().permute(1, 2, 0).numpy()

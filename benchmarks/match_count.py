@@ -29,7 +29,7 @@ class MatchCountRetriever:
         self._matcher = cv2.BFMatcher(cv2.NORM_L2)
         self._descriptors = [self._describe(view.image) for view in views]
 
-    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
+    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
         """See `Retriever`."""
         return [self._most_matches(self._describe(image))[:count] for image in images]
 

@@ -94,20 +94,20 @@ def load_test(folder: Path, data: ClassData) -> list[Sample]:
         mask_path = folder / "ground_truth" / kind / f"{number}_mask.png"
         mask = torch.from_numpy(cv2.imread(str(mask_path), 0) > 0) if mask_path.exists() else None
         matrix = torch.tensor(frame["transform_matrix"], dtype=torch.float64)
-        posed = Camera.from_blender(matrix, camera.camera_angle_x_rad, camera.width, camera.height)
-        samples.append(Sample(kind, number, torch.from_numpy(image), mask, posed))
+        posed = camera.at_blender(data.world.inward(matrix))
+        samples.append(Sample(kind, number, torch.from_numpy(image), mask, posed, posed))
     return samples
 
 
 def _model(data: ClassData, path: Path, device: torch.device, trained_as: str) -> Gaussians:
     if not path.exists():
         config = TrainConfig.preset("fast", trained_as)
-        save_ply(path, train(split(data.gallery).seen, config, device=device).gaussians)
-    return load_ply(path).to(device)
+        save_ply(path, train(split(data.gallery).seen, config, device=device).gaussians, data.world)
+    return load_ply(path, data.world).to(device)
 
 
 def _good(views: list[View]) -> list[Sample]:
-    return [Sample("good", view.name, view.image, None, view.camera) for view in views]
+    return [Sample("good", view.name, view.image, None, view.camera, view.camera) for view in views]
 
 
 def _posed(data: ClassData, folder: Path) -> list[Sample]:
@@ -119,8 +119,8 @@ def _posed(data: ClassData, folder: Path) -> list[Sample]:
     samples = []
     for s in data.test:
         matrix = torch.tensor(poses[s.key.removesuffix(".png")], dtype=torch.float64)
-        true = Camera.from_blender(matrix, camera.camera_angle_x_rad, camera.width, camera.height)
-        samples.append(Sample(s.defect, s.name, s.image, s.mask, true))
+        true = camera.at_blender(data.world.inward(matrix))
+        samples.append(Sample(s.defect, s.name, s.image, s.mask, true, true))
     return samples
 
 

@@ -21,5 +21,4 @@ def true_camera(data_path: Path, data: ClassData, sample: Sample) -> Camera:
         matrix = torch.tensor(json.loads(path.read_text())[key], dtype=torch.float64)
     except (OSError, KeyError) as error:
         raise UserError(f"{path}: no pose for {key} ({error}); give a class with known test poses") from error
-    like = data.gallery[0].camera
-    return Camera.from_blender(matrix, like.camera_angle_x_rad, like.width, like.height, key)
+    return sample.intrinsics.at_blender(data.world.inward(matrix), key)

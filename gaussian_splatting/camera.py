@@ -1,6 +1,7 @@
 """Pinhole cameras in OpenCV axes (x right, y down, z forward). Blender axes are turned here and nowhere else."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,11 +37,15 @@ class Camera:
 
         Raises ValueError, naming `name`, if the matrix is not a rigid motion.
         """
+        f = 0.5 * width / math.tan(0.5 * camera_angle_x_rad)
+        blank = Camera(width, height, f, f, width / 2, height / 2, torch.eye(4, dtype=torch.float64))
+        return blank.at_blender(world_from_camera, name)
+
+    def at_blender(self, world_from_camera: Float[Tensor, "4 4"], name: str = "pose") -> "Camera":
+        """The same intrinsics at a Blender/OpenGL camera-to-world matrix. Raises ValueError as `from_blender`."""
         world_from_camera = torch.as_tensor(world_from_camera, dtype=torch.float64)
         check_rigid(name, world_from_camera)
-        f = 0.5 * width / math.tan(0.5 * camera_angle_x_rad)
-        cam_from_world = rigid_inverse(world_from_camera @ _OPENCV_FROM_BLENDER)
-        return Camera(width, height, f, f, width / 2, height / 2, cam_from_world)
+        return self.moved(rigid_inverse(world_from_camera @ _OPENCV_FROM_BLENDER))
 
     def to_blender(self) -> Float[Tensor, "4 4"]:
         """The Blender/OpenGL camera-to-world matrix, as in transforms.json."""
@@ -63,9 +68,32 @@ class Camera:
             self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy
         )
 
+    def rolled(self, quarters: int) -> "Camera":
+        """The pose of the camera whose picture is this one's turned by so many quarters, as `numpy.rot90`."""
+        turn = torch.eye(4, dtype=torch.float64)
+        turn[:2, :2] = torch.linalg.matrix_power(turn.new_tensor([[0, 1], [-1, 0]]), quarters % 4)
+        return self.moved(turn @ self.cam_from_world)
+
     def moved(self, cam_from_world: Float[Tensor, "4 4"]) -> "Camera":
         """The same intrinsics at another pose."""
         return replace(self, cam_from_world=cam_from_world.detach().to("cpu", torch.float64))
+
+
+def common_center(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
+    """The world point nearest to the rays through the middles of the pictures (least squares), float64: what they were
+    taken of. Where all rays are parallel, the one among the cameras."""
+    middles = torch.tensor(
+        [[(c.width / 2 - c.cx) / c.fx, (c.height / 2 - c.cy) / c.fy, 1.0] for c in cameras], dtype=torch.float64
+    )
+    rotation = torch.stack([camera.cam_from_world[:3, :3] for camera in cameras])
+    ray = torch.nn.functional.normalize((rotation.mT @ middles[..., None])[..., 0], dim=1)
+    centers = torch.stack([camera.center for camera in cameras])
+    mean = centers.mean(0)
+    eye = torch.eye(3, dtype=torch.float64)
+    across = eye - ray[:, :, None] * ray[:, None, :]
+    # The small multiple of the identity decides where all rays are parallel.
+    toward = (across @ (centers - mean)[..., None]).mean(0)[:, 0]
+    return mean + torch.linalg.solve(across.mean(0) + 1e-9 * eye, toward)
 
 
 def stack_cameras(

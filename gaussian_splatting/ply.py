@@ -1,5 +1,6 @@
 """Gaussians as the PLY file that 3DGS viewers open."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +11,43 @@ from torch import Tensor
 
 from gaussian_splatting.files import replacing
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.world import USERS_WORLD, World
 
 _POSITION = ["x", "y", "z"]
 _COLUMNS_AFTER_SH = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 
 
-def save_ply(path: Path, gaussians: Gaussians) -> None:
-    """Writes the usual columns (x y z nx ny nz f_dc_* f_rest_* opacity scale_* rot_*; raw values, float32).
+def save_ply(path: Path, gaussians: Gaussians, world: World = USERS_WORLD) -> None:
+    """Writes the usual columns (x y z nx ny nz f_dc_* f_rest_* opacity scale_* rot_*; raw values), in the user's world.
 
-    f_rest is channel-major as in 3DGS: all coefficients of red, then of green, then of blue. Whole or not at all.
+    f_rest is channel-major as in 3DGS: all coefficients of red, then of green, then of blue. All are float32; so far
+    from the user's origin that float32 would shift Gaussians, x y z are float64. Whole or not at all.
     """
     columns = _columns(gaussians.sh.shape[1])
+    means = gaussians.means.detach().double().cpu() / world.scale + torch.tensor(world.center, dtype=torch.float64)
     values = torch.cat(
         (
-            gaussians.means,
             torch.zeros_like(gaussians.means),  # normals: unused, but viewers expect them
             gaussians.sh[:, 0],
             gaussians.sh[:, 1:].transpose(1, 2).flatten(1),
             gaussians.opacity_logits[:, None],
-            gaussians.log_scales,
+            gaussians.log_scales - math.log(world.scale),
             gaussians.quats,
         ),
         dim=1,
     )
-    rows = np.ascontiguousarray(values.detach().cpu().float().numpy())
-    vertices = rows.view([(name, "f4") for name in columns])[:, 0]
+    coordinate = "f8" if world.is_far else "f4"
+    vertices = np.empty(len(gaussians), [(name, coordinate if name in _POSITION else "f4") for name in columns])
+    for i, name in enumerate(_POSITION):
+        vertices[name] = means[:, i].numpy()
+    for name, column in zip(columns[len(_POSITION) :], values.detach().cpu().float().numpy().T, strict=True):
+        vertices[name] = column
     with replacing(path) as temporary:
         PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
 
 
-def load_ply(path: Path) -> Gaussians:
-    """The Gaussians of a 3DGS PLY file, on the CPU.
+def load_ply(path: Path, world: World = USERS_WORLD) -> Gaussians:
+    """The Gaussians of a 3DGS PLY file in the user's world, on the CPU, in `world`.
 
     Raises ValueError naming the file if it is missing, damaged, lacks a column or holds NaN or infinity.
     """
@@ -69,7 +76,9 @@ def load_ply(path: Path) -> Gaussians:
     if rest:
         others = read([f"f_rest_{i}" for i in range(rest)])
         sh = torch.cat((sh, others.unflatten(1, (3, coefficients - 1)).transpose(1, 2)), dim=1)
-    model = Gaussians(read(_POSITION), tail[:, 1:4], tail[:, 4:8], tail[:, 0], sh.contiguous())
+    position = torch.from_numpy(np.stack([np.asarray(vertices[c], np.float64) for c in _POSITION], axis=1))
+    means = ((position - torch.tensor(world.center, dtype=torch.float64)) * world.scale).float()
+    model = Gaussians(means, tail[:, 1:4] + math.log(world.scale), tail[:, 4:8], tail[:, 0], sh.contiguous())
     for name, value in model.as_dict().items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{path}: {name} hold NaN or infinity")

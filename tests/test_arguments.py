@@ -80,10 +80,9 @@ def _help(script: object, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_lists_only_what_is_used(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ("--images", "--features", "--weights", "--false_alarm_rate", "--fail_on_defect")
+    flags = ("--images", "--weights", "--false_alarm_rate", "--fail_on_defect")
     render, pose = _help(train_and_render, capsys), _help(train_and_pose_est, capsys)
     assert all(f"{flag} " in render and f"{flag} " not in pose for flag in flags)
-    assert "scores and decisions" in render and "scores and decisions" not in pose
 
 
 def test_help_tells_what_the_preset_decides(capsys: pytest.CaptureFixture[str]) -> None:

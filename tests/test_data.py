@@ -1,28 +1,16 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from gaussian_splatting.images import read_image, target_size
-from gaussian_splatting.views import View, check_sizes, load_blender_views
+from gaussian_splatting.views import View, check_sizes
 from tests.toy_scene import cameras
 
 
 def write(path, image):
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image)
-
-
-def blender_folder(tmp_path, names=("train/r_0", "train/r_1"), size=32, extra=None):
-    frames = []
-    for name, camera in zip(names, cameras(len(names)), strict=True):
-        write(tmp_path / (name if name.endswith(".png") else name + ".png"), np.full((size, size, 3), 200, np.uint8))
-        frames.append({"file_path": f"./{name}", "transform_matrix": camera.to_blender().tolist()})
-    layout = {"camera_angle_x": 0.69, "frames": frames, **(extra or {})}
-    (tmp_path / "transforms_train.json").write_text(json.dumps(layout))
-    return tmp_path
 
 
 def test_channels_are_rgb_and_transparency_is_white(tmp_path):
@@ -79,43 +67,6 @@ def test_a_picture_of_floats_is_named(tmp_path):
     write(path, np.zeros((8, 8), np.float32))
     with pytest.raises(ValueError, match="floats.tiff: its values are floats"):
         read_image(path)
-
-
-@pytest.mark.parametrize("names", [("train/r_0", "train/r_1"), ("train/r_0.png", "train/r_1.png")])
-def test_blender_views(tmp_path, names):
-    views = load_blender_views(blender_folder(tmp_path, names), "transforms_train.json")
-    assert [v.name for v in views] == ["r_0", "r_1"]
-    expected = cameras(2)[1].cam_from_world
-    assert torch.allclose(views[1].camera.cam_from_world, expected, atol=1e-9)
-    assert views[0].image.shape == (32, 32, 3)
-    assert views[0].camera.camera_angle_x_rad == pytest.approx(0.69)
-    assert load_blender_views(tmp_path, "transforms_train.json", 2)[0].camera.width == 16
-
-
-def test_blender_faults_name_the_file(tmp_path):
-    folder = blender_folder(tmp_path, extra={"w": 33, "h": 32})
-    with pytest.raises(ValueError, match="transforms_train.json: says 33x32"):
-        load_blender_views(folder, "transforms_train.json")
-    write(folder / "train/r_1.png", np.zeros((16, 32, 3), np.uint8))
-    with pytest.raises(ValueError, match="r_1: the picture is 32x16"):
-        load_blender_views(folder, "transforms_train.json")
-    (folder / "train/r_1.png").unlink()
-    with pytest.raises(ValueError, match="r_1.png: cannot be read"):
-        load_blender_views(folder, "transforms_train.json")
-    (folder / "transforms_train.json").write_text('{"frames": []}')
-    with pytest.raises(ValueError, match="transforms_train.json.*camera_angle_x"):
-        load_blender_views(folder, "transforms_train.json")
-    with pytest.raises(ValueError, match="transforms_val.json: cannot be read"):
-        load_blender_views(folder, "transforms_val.json")
-
-
-def test_a_pose_that_is_not_rigid_is_named(tmp_path):
-    folder = blender_folder(tmp_path)
-    layout = json.loads((folder / "transforms_train.json").read_text())
-    layout["frames"][1]["transform_matrix"][0][0] += 0.5
-    (folder / "transforms_train.json").write_text(json.dumps(layout))
-    with pytest.raises(ValueError, match="r_1.*orthonormal"):
-        load_blender_views(folder, "transforms_train.json")
 
 
 def test_views_must_match_their_cameras():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pose_scene import ANGLE_X, camera_at, lopsided
 
+from gaussian_splatting.camera import Camera
 from gaussian_splatting.views import View
 from PAD_utils.errors import UserError
 from PAD_utils.pose.loftr import CoarseMatcher, LoftrRetriever, load_loftr
@@ -77,12 +78,12 @@ def test_the_split_network_counts_what_kornia_counts(loftr: Any, size: tuple[int
 
 
 def test_views_come_by_their_matches_at_the_size_of_the_query(loftr: Any, gallery: list[View]) -> None:
-    retriever = LoftrRetriever(gallery, 0.8, CoarseMatcher(loftr), SIDE)
+    retriever = LoftrRetriever(gallery, CoarseMatcher(loftr), SIDE)
     assert isinstance(retriever, Retriever) and retriever.name == "loftr"
     # View 1 on the left, view 2 on the right: more of the one, then of the other.
     halves = [torch.cat((gallery[1].image[:, :cut], gallery[2].image[:, cut:]), dim=1) for cut in (28, 40)]
     queries = torch.stack(halves).repeat_interleave(2, 1).repeat_interleave(2, 2)
-    found = retriever.hypotheses(queries, 2)
+    found = retriever.hypotheses(queries, [Camera.from_blender(torch.eye(4), 0.8, 2 * SIDE, 2 * SIDE)] * 2, 2)
     for candidates, order in zip(found, ((2, 1), (1, 2)), strict=True):
         for camera, i in zip(candidates, order, strict=True):
             assert torch.equal(camera.cam_from_world, gallery[i].camera.cam_from_world)
@@ -91,8 +92,10 @@ def test_views_come_by_their_matches_at_the_size_of_the_query(loftr: Any, galler
 
 
 def test_a_picture_without_matches_keeps_the_order_of_the_gallery(loftr: Any, gallery: list[View]) -> None:
-    retriever = LoftrRetriever(gallery, ANGLE_X, CoarseMatcher(loftr), SIDE)
-    (candidates,) = retriever.hypotheses(torch.full((1, 64, 80, 3), 255, dtype=torch.uint8), 5)
+    retriever = LoftrRetriever(gallery, CoarseMatcher(loftr), SIDE)
+    (candidates,) = retriever.hypotheses(
+        torch.full((1, 64, 80, 3), 255, dtype=torch.uint8), [Camera.from_blender(torch.eye(4), ANGLE_X, 80, 64)], 5
+    )
     for camera, view in zip(candidates, gallery, strict=True):
         assert torch.equal(camera.cam_from_world, view.camera.cam_from_world)
     assert (candidates[0].width, candidates[0].height) == (80, 64)

@@ -43,8 +43,9 @@ def test_a_raw_class(fake_mad: Path) -> None:
 def test_camera_and_picture_belong_together(fake_mad: Path) -> None:
     data = load_class(fake_mad, NAME)
     for view in data.gallery:
-        picture, _ = ray_cast(BOXES, view.camera.to_blender().numpy(), 32)
-        assert np.abs(picture.astype(int) - view.image.numpy()).max() <= 1
+        picture, _ = ray_cast(BOXES, data.world.outward(view.camera.to_blender()).numpy(), 32)
+        # Cameras stand on a grid, a ten-millionth off: a ray that grazes an edge may miss it.
+        assert np.mean(np.abs(picture.astype(int) - view.image.numpy()) > 1) < 2e-3
 
 
 @pytest.mark.parametrize("resolution, width", [(None, 32), (1, 32), (2, 16), (4, 8), (16, 16)])
@@ -145,19 +146,22 @@ def wrong_size(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["train/good/3.png", "train/good/0.png", "test/Burrs/1.png", "test/good/0.png", "ground_truth/Stains/0_mask.png"],
+    "name, harm, said",
+    [
+        ("train/good/3.png", truncate, "complete"),
+        ("train/good/0.png", truncate, "complete"),
+        ("test/Burrs/1.png", truncate, "complete"),
+        ("ground_truth/Stains/0_mask.png", truncate, "complete"),
+        ("ground_truth/Stains/0_mask.png", wrong_size, r"expected \d+x\d+"),
+    ],
 )
-@pytest.mark.parametrize("harm, said", [(truncate, "complete"), (wrong_size, r"expected \d+x\d+")])
 def test_a_broken_picture_is_named(fake_mad: Path, name: str, harm, said: str) -> None:
     harm(fake_mad / NAME / name)
-    if harm is wrong_size and name == "train/good/0.png":
-        name = "train/good/1.png"  # the first picture sets the size
     with pytest.raises(UserError, match=f"{name}.*{said}"):
         load_class(fake_mad, NAME)
 
 
-@pytest.mark.parametrize("name", ["train/good/3.png", "transforms.json", "ground_truth/Stains/0_mask.png"])
+@pytest.mark.parametrize("name", ["transforms.json", "ground_truth/Stains/0_mask.png"])
 def test_a_missing_file_is_named(fake_mad: Path, name: str) -> None:
     (fake_mad / NAME / name).unlink()
     with pytest.raises(UserError, match=f"{name} is missing"):
@@ -169,7 +173,7 @@ def test_a_missing_file_is_named(fake_mad: Path, name: str) -> None:
     [
         (lambda c: c["frames"][2]["transform_matrix"][0].__setitem__(0, math.nan), "NaN"),
         (lambda c: c["frames"][2]["transform_matrix"][0].__setitem__(0, 7.0), "orthonormal"),
-        (lambda c: c["frames"][2]["transform_matrix"].pop(), r"\(3, 4\)"),
+        (lambda c: c["frames"][2].update(transform_matrix=[[1, 0, 0, 0]] * 2), r"\(2, 4\)"),
         (lambda c: c["frames"][2]["transform_matrix"][1].pop(), "no transforms file"),
         (lambda c: c.pop("camera_angle_x"), "camera_angle_x"),
         (lambda c: c.update(camera_angle_x=40), "radians"),
@@ -193,10 +197,10 @@ def test_an_unknown_class_lists_those_that_are_there(fake_mad: Path) -> None:
         load_class(fake_mad, "empty")
 
 
-def test_a_class_without_queries_is_named(fake_mad: Path) -> None:
+def test_a_class_without_queries_still_has_its_gallery(fake_mad: Path) -> None:
     (fake_mad / NAME / "test").rename(fake_mad / NAME / "queries")
-    with pytest.raises(UserError, match="test holds no pictures"):
-        load_class(fake_mad, NAME)
+    data = load_class(fake_mad, NAME)
+    assert data.test == [] and len(data.gallery) == 18
 
 
 def test_an_empty_mask_is_one_warning_that_names_it(fake_mad: Path, caplog: pytest.LogCaptureFixture) -> None:

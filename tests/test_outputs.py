@@ -10,7 +10,6 @@ import torch
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.geometry import se3_exp
 from gaussian_splatting.pose.types import PoseEstimate
-from PAD_utils.pose.retrieval import query_camera
 from PAD_utils.run.outputs import PoseFile
 
 KEYS = ["Burrs/0.png", "good/1.png"]
@@ -18,7 +17,7 @@ KEYS = ["Burrs/0.png", "good/1.png"]
 
 @pytest.fixture
 def cameras() -> dict[str, Camera]:
-    return {key: query_camera(32, 24, 0.69) for key in KEYS}
+    return {key: Camera.from_blender(torch.eye(4), 0.69, 32, 24) for key in KEYS}
 
 
 @pytest.fixture

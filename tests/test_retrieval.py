@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from pose_scene import ANGLE_X, camera_at, lopsided, photograph, pose_error, rolled
+from pose_scene import camera_at, lopsided, photograph, pose_error, rolled
 
-from gaussian_splatting.camera import Camera
+from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, so3_exp
 from gaussian_splatting.pose.types import PoseEstimate
@@ -12,7 +12,7 @@ from gaussian_splatting.views import View
 from PAD_utils.pose import bank as bank_module
 from PAD_utils.pose.bank import bank_retriever, fibonacci_sphere, make_bank
 from PAD_utils.pose.localize import localize
-from PAD_utils.pose.retrieval import axis_to_ray, common_center, gallery_retriever
+from PAD_utils.pose.retrieval import axis_to_ray, gallery_retriever
 from PAD_utils.pose.silhouette import ANGLES, make_thumbnails
 
 
@@ -40,7 +40,7 @@ def test_thumbnails_turn_shift_and_scale_into_numbers(model: Gaussians) -> None:
     quarter = rolled(camera, 90)
     far = away(camera, 1.5, (0.05, -0.08))
     pictures = torch.stack([photograph(model, c) for c in (camera, quarter, far)])
-    thumbnails = make_thumbnails(pictures, camera.fx)
+    thumbnails = make_thumbnails(pictures, [camera] * 3)
     straight, turned, moved = thumbnails.polar
     assert torch.norm(turned - straight.roll(ANGLES // 4, 2)) < 0.1 * straight.norm()
     assert torch.norm(moved - straight) < 0.3 * straight.norm()
@@ -48,7 +48,7 @@ def test_thumbnails_turn_shift_and_scale_into_numbers(model: Gaussians) -> None:
 
 
 def test_thumbnails_of_an_empty_picture_are_finite() -> None:
-    thumbnails = make_thumbnails(torch.full((1, 40, 30, 3), 255, dtype=torch.uint8), 50.0)
+    thumbnails = make_thumbnails(torch.full((1, 40, 30, 3), 255, dtype=torch.uint8), [camera_at((1, 0, 0), 30, 40)])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in vars(thumbnails).values())
     assert thumbnails.polar.abs().max() == 0
 
@@ -61,7 +61,7 @@ def test_axis_to_ray_takes_the_axis_to_the_ray() -> None:
 
 
 def test_common_center_is_where_the_cameras_look(gallery: list[View]) -> None:
-    center = common_center(torch.stack([view.camera.cam_from_world for view in gallery]))
+    center = common_center([view.camera for view in gallery])
     torch.testing.assert_close(center, torch.zeros(3, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
@@ -70,8 +70,8 @@ def test_gallery_finds_the_pose_whatever_roll_distance_and_place(
     model: Gaussians, gallery: list[View], roll: float
 ) -> None:
     true = [away(rolled(camera_at(d), roll), 0.6, (0.05, 0.06)) for d in ((1, 0.2, 0.3), (-0.5, 1, -0.4))]
-    retriever = gallery_retriever(gallery, ANGLE_X, "cpu")
-    found = retriever.hypotheses(torch.stack([photograph(model, camera) for camera in true]), 8)
+    retriever = gallery_retriever(gallery, "cpu")
+    found = retriever.hypotheses(torch.stack([photograph(model, camera) for camera in true]), true, 8)
     for camera, candidates in zip(true, found, strict=True):
         best = min((pose_error(c, camera) for c in candidates), key=lambda e: e.rotation_deg)
         assert best.rotation_deg < 16  # 60 views on a sphere are 28 degrees apart
@@ -83,8 +83,8 @@ def test_gallery_finds_the_pose_whatever_roll_distance_and_place(
 def test_rectangular_queries_of_another_field_of_view(model: Gaussians, gallery: list[View]) -> None:
     blank = Camera.from_blender(torch.eye(4, dtype=torch.float64), 1.1, 120, 80)
     true = blank.moved(camera_at((0.3, -1, 0.4)).cam_from_world)
-    retriever = gallery_retriever(gallery, 1.1, "cpu")
-    (candidates,) = retriever.hypotheses(photograph(model, true)[None], 8)
+    retriever = gallery_retriever(gallery, "cpu")
+    (candidates,) = retriever.hypotheses(photograph(model, true)[None], [blank], 8)
     best = min(candidates, key=lambda c: pose_error(c, true).rotation_deg)
     assert (best.width, best.height) == (120, 80) and best.fx == pytest.approx(true.fx)
     assert pose_error(best, true).rotation_deg < 16 and pose_error(best, true).translation < 1.2
@@ -94,9 +94,9 @@ def test_the_bank_of_the_model_finds_its_pictures(
     model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bank_module, "VIEWS", 80)
-    retriever = bank_retriever(model, [view.camera for view in gallery], ANGLE_X)
+    retriever = bank_retriever(model, [view.camera for view in gallery])
     true = camera_at((0.8, -0.7, 0.5), 100, 100)
-    (candidates,) = retriever.hypotheses(photograph(model, true)[None], 4)
+    (candidates,) = retriever.hypotheses(photograph(model, true)[None], [true], 4)
     assert min(pose_error(c, true).rotation_deg for c in candidates) < 15
 
 
@@ -115,11 +115,11 @@ def test_localize_times_both_stages_and_passes_the_hypotheses_on(model: Gaussian
         def refine(self, gaussians, images, hypotheses):  # type: ignore[no-untyped-def]
             return [PoseEstimate(cameras[0], float(len(cameras)), 0, True) for cameras in hypotheses]
 
-    pictures = torch.stack([view.image for view in gallery[:3]])
-    found = localize(model, pictures, gallery_retriever(gallery, ANGLE_X, "cpu"), Keep(), hypotheses=2)
+    pictures, cameras = torch.stack([view.image for view in gallery[:3]]), [view.camera for view in gallery[:3]]
+    found = localize(model, pictures, cameras, gallery_retriever(gallery, "cpu"), Keep(), hypotheses=2)
     assert [estimate.cost for estimate in found.estimates] == [2.0, 2.0, 2.0]
     for view, estimate in zip(gallery, found.estimates, strict=False):
         assert pose_error(estimate.camera, view.camera).rotation_deg < 1
     assert found.seconds_retrieve > 0 and found.seconds_refine >= 0
     with pytest.raises(ValueError, match="at least 1"):
-        localize(model, pictures, gallery_retriever(gallery, ANGLE_X, "cpu"), Keep(), hypotheses=0)
+        localize(model, pictures, cameras, gallery_retriever(gallery, "cpu"), Keep(), hypotheses=0)

@@ -1,38 +1,44 @@
-"""Which files a class is made of: a raw MAD-Sim folder, a prepared one or a NeRF-synthetic scene. Reads no pictures."""
+"""Which files a class is made of: a folder of one of the layouts in `Kind`. Reads no pictures."""
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.images import PICTURE_SUFFIXES
+from PAD_utils.data.intrinsics import LensSpec
 from PAD_utils.data.listing import list_pictures, natural_key, note_left_out, subfolders
+from PAD_utils.data.transforms import Frame, read_transforms, some
 from PAD_utils.errors import UserError
-from PAD_utils.files import read_json
 
-Kind = Literal["mad", "prepared", "nerf-synthetic"]
-KIND_NAMES = {"mad": "raw MAD-Sim folder", "prepared": "prepared folder", "nerf-synthetic": "NeRF-synthetic scene"}
+Kind = Literal["mad", "prepared", "nerf-synthetic", "photographs"]
+KIND_NAMES = {
+    "mad": "raw MAD-Sim folder",
+    "prepared": "prepared folder",
+    "nerf-synthetic": "NeRF-synthetic scene",
+    "photographs": "photographs with transforms.json",
+}
 GOOD = "good"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainFile:
-    """A training picture and its pose, world_from_camera in Blender axes."""
+    """A training picture, its pose, world_from_camera in Blender axes and the file's unit, and its lens."""
 
     path: Path
     world_from_camera: Float[Tensor, "4 4"]
+    lens: LensSpec
 
 
 @dataclass(frozen=True)
 class TestFile:
-    """A test picture, its mask (None: good, or no ground truth) and its pose if the class ships one (Blender axes)."""
+    """A test picture, its mask (None: good, or no ground truth), and its pose and lens if the class ships them."""
 
     __test__ = False  # not a test for pytest
 
@@ -40,37 +46,49 @@ class TestFile:
     path: Path
     mask: Path | None
     world_from_camera: Float[Tensor, "4 4"] | None
+    lens: LensSpec | None
 
 
 @dataclass(frozen=True)
 class ClassFiles:
-    """The files of one class, in natural order of their names."""
+    """The files of one class, in natural order of their names. `test_root` holds test/ and ground_truth/."""
 
     name: str
     kind: Kind
     root: Path
-    camera_angle_x_rad: float
+    test_root: Path
     train: list[TrainFile]
     test: list[TestFile]
 
 
-def list_class(data_path: Path, classname: str) -> ClassFiles:
+def list_class(data_path: Path, classname: str, test_path: Path | None = None) -> ClassFiles:
     """Finds the class `classname` under `data_path` (or at `data_path` itself, if that is the class).
 
-    Raises UserError naming the file and the mend when the class, its poses, a picture or a mask is missing or broken.
+    test_path: the folder of classes whose test pictures are taken instead; None: those beside the training pictures.
+    Frames whose picture is missing are left out with one warning. Raises UserError naming the file and the mend when
+    the class, its poses, all its pictures or a mask are missing or broken.
     """
-    root = _find_root(Path(data_path), classname)
+    root = Path(os.path.normpath(_find_root(Path(data_path), classname)))
     kind = _kind_of(root)
-    transforms = root / ("transforms.json" if kind == "mad" else "transforms_train.json")
-    angle, frames = read_transforms(transforms)
+    transforms = root / ("transforms_train.json" if kind in ("prepared", "nerf-synthetic") else "transforms.json")
+    frames = read_transforms(transforms)
     if not frames:
         raise UserError(f"{transforms} holds no frames; put back the file that came with the class")
-    folder = root / "train" / GOOD if kind == "mad" else root / "train"
-    train = [TrainFile(_picture_of(root, folder, name, transforms), pose) for name, pose in frames.items()]
+    folder = _train_folder(root, frames)
+    posed = _posed_pictures(root, folder, frames, transforms)
+    test_root = root if test_path is None else _find_tests(test_path, classname)
+    inside = {path: frame for path, frame in posed.items() if (root / "test") in path.parents}
+    train = [
+        TrainFile(path, frame.world_from_camera, frame.lens) for path, frame in posed.items() if path not in inside
+    ]
+    if not train:
+        raise UserError(f"{transforms} names no training picture that is there; put the pictures of {folder} back")
     train.sort(key=lambda file: natural_key(file.path.name))
     _note_unposed(folder, {file.path for file in train}, transforms)
-    test = _scene_test_files(root) if kind == "nerf-synthetic" else _defect_test_files(root)
-    return ClassFiles(classname, kind, root, angle, train, test)
+    if kind == "nerf-synthetic" and test_path is None:
+        return ClassFiles(classname, kind, root, test_root, train, _scene_test_files(root))
+    known = {f"{path.parent.name}/{_stem_key(path.name)}": frame for path, frame in inside.items()}
+    return ClassFiles(classname, kind, root, test_root, train, _defect_test_files(test_root, known))
 
 
 def class_names(data_path: Path) -> list[str]:
@@ -79,41 +97,6 @@ def class_names(data_path: Path) -> list[str]:
     if not names:
         raise UserError(f"{data_path} holds no class; give the folder that does with --data_path, or add --download")
     return names
-
-
-def read_transforms(path: Path) -> tuple[float, dict[str, Float[Tensor, "4 4"]]]:
-    """The horizontal field of view (rad) and the poses by `file_path`, world_from_camera in Blender axes.
-
-    Raises UserError naming `path` and the frame: missing, not JSON, a key is missing, or a pose is no rigid motion.
-    """
-    content = read_json(path)
-    try:
-        angle = float(content["camera_angle_x"])
-        matrices = {str(f["file_path"]): _matrix(f["transform_matrix"]) for f in content["frames"]}
-    except KeyError as error:
-        raise UserError(f"{path} lacks the key {error}; put back the file that came with the class") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} is no transforms file ({error}); put back the one that came with the class") from None
-    if not 0 < angle < 3.1415:
-        raise UserError(f"{path}: camera_angle_x is {angle}; it must be a field of view in radians, between 0 and pi")
-    for name, matrix in matrices.items():
-        _check_pose(path, name, matrix)
-    return angle, matrices
-
-
-def _matrix(rows: object) -> Tensor:
-    return torch.as_tensor(rows, dtype=torch.float64)
-
-
-def _check_pose(path: Path, name: str, matrix: Tensor) -> None:
-    if tuple(matrix.shape) != (4, 4):
-        raise UserError(
-            f"{path}: the pose of {name} is {tuple(matrix.shape)} in shape, not (4, 4); mend or remove the frame"
-        )
-    try:
-        check_rigid(f"the pose of {name}", matrix)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; mend the frame or remove it") from None
 
 
 def _find_root(data_path: Path, classname: str) -> Path:
@@ -136,9 +119,17 @@ def _has_transforms(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("transforms.json", "transforms_train.json"))
 
 
+def _find_tests(test_path: Path, classname: str) -> Path:
+    """The folder that holds test/: that of the class, or `test_path` itself."""
+    for root in (test_path / classname, test_path):
+        if (root / "test").is_dir():
+            return root
+    raise UserError(f"{test_path / classname / 'test'} does not exist; give the folder of the test pictures' classes")
+
+
 def _kind_of(root: Path) -> Kind:
-    if (root / "transforms.json").is_file() and (root / "train" / GOOD).is_dir():
-        return "mad"
+    if (root / "transforms.json").is_file():
+        return "mad" if (root / "train" / GOOD).is_dir() else "photographs"
     if (root / "transforms_train.json").is_file():
         return "prepared" if subfolders(root / "test") else "nerf-synthetic"
     if (root / "train" / GOOD).is_dir():
@@ -146,8 +137,16 @@ def _kind_of(root: Path) -> Kind:
             f"{root}/transforms.json is missing: a class needs the poses of its training pictures (MAD-Real has none)"
         )
     raise UserError(
-        f"{root} is no class: expected transforms.json and train/good (MAD-Sim), or transforms_train.json (Blender)"
+        f"{root} is no class: expected transforms.json (MAD-Sim, nerfstudio, instant-ngp), or transforms_train.json "
+        "(Blender)"
     )
+
+
+def _train_folder(root: Path, frames: dict[str, Frame]) -> Path:
+    """Where pictures are that other programs renamed, or moved from the place that the frames name."""
+    named = (root / name for name in frames)
+    folders = (root / "train" / GOOD, root / "train", *(path.parent for path in named), root / "images")
+    return next((folder for folder in folders if folder.is_dir()), root)
 
 
 def _stem_key(path: str) -> str:
@@ -157,16 +156,32 @@ def _stem_key(path: str) -> str:
     return re.sub(r"\d+", lambda digits: str(int(digits[0])), stem.removesuffix("_mask"))
 
 
-def _picture_of(root: Path, folder: Path, file_path: str, transforms: Path) -> Path:
-    """The picture a frame names: as written, with ".png", or under another spelling of its number in `folder`."""
-    for candidate in (root / file_path, root / f"{file_path}.png"):
-        if candidate.suffix.lower() in PICTURE_SUFFIXES and candidate.is_file():
-            return candidate
-    for picture in list_pictures(folder):
-        if _stem_key(picture.name) == _stem_key(file_path):
-            return picture
-    name = file_path if Path(file_path).suffix.lower() in PICTURE_SUFFIXES else f"{file_path}.png"
-    raise UserError(f"{root / name} is missing, but {transforms} names it; put it back or remove its frame")
+def _posed_pictures(root: Path, folder: Path, frames: dict[str, Frame], transforms: Path) -> dict[Path, Frame]:
+    """The pictures that the frames name: as written, with ".png", or under another spelling of the number in `folder`.
+
+    One warning counts those that are missing. Raises UserError when two frames of one picture differ.
+    """
+    renamed = {_stem_key(path.name): path for path in reversed(list_pictures(folder))}
+    found: dict[Path, Frame] = {}
+    missing = []
+    for name, frame in frames.items():
+        written = Path(os.path.normpath(root / name))  # without "..", but with links as they are
+        candidates = (
+            p for p in (written, written.with_name(f"{written.name}.png")) if p.suffix.lower() in PICTURE_SUFFIXES
+        )
+        path = next((path for path in candidates if path.is_file()), renamed.get(_stem_key(name)))
+        if path is None:
+            missing.append(root / name)
+        elif path in found and not found[path].world_from_camera.equal(frame.world_from_camera):
+            raise UserError(f"{transforms} gives {path} two different poses; remove one of the frames")
+        else:
+            found[path] = frame
+    if missing:
+        _log.warning(
+            "%s names %d of %d pictures that are missing (%s); they are not used",
+            transforms, len(missing), len(frames), some(missing),
+        )  # fmt: skip
+    return found
 
 
 def _note_unposed(folder: Path, posed: set[Path], transforms: Path) -> None:
@@ -182,9 +197,10 @@ def _note_unposed(folder: Path, posed: set[Path], transforms: Path) -> None:
         )
 
 
-def _defect_test_files(root: Path) -> list[TestFile]:
-    """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and poses from transforms_test.json if it is there."""
-    poses = _test_poses(root / "transforms_test.json")
+def _defect_test_files(root: Path, known: dict[str, Frame]) -> list[TestFile]:
+    """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and the frames `known` by "<defect>/<number>", or of
+    transforms_test.json if it is there."""
+    frames = known | _test_frames(root / "transforms_test.json")
     files = []
     for defect in subfolders(root / "test"):
         note_left_out(root / "test" / defect)
@@ -195,10 +211,13 @@ def _defect_test_files(root: Path) -> list[TestFile]:
                 expected = root / "ground_truth" / defect / f"{picture.stem}_mask.png"
                 raise UserError(f"{expected} is missing; add the mask or remove the picture {picture}")
             mask = masks.get(key) if masks else None
-            files.append(TestFile(defect, picture, mask, poses.get(f"{defect}/{key}")))
-    if not files:
-        raise UserError(f"{root / 'test'} holds no pictures; put the queries into test/good or test/<defect>")
+            files.append(_test_file(defect, picture, mask, frames.get(f"{defect}/{key}")))
     return files
+
+
+def _test_file(defect: str, picture: Path, mask: Path | None, frame: Frame | None) -> TestFile:
+    pose, lens = (None, None) if frame is None else (frame.world_from_camera, frame.lens)
+    return TestFile(defect, picture, mask, pose, lens)
 
 
 def _masks_of(root: Path, defect: str) -> dict[str, Path] | None:
@@ -208,17 +227,15 @@ def _masks_of(root: Path, defect: str) -> dict[str, Path] | None:
     return {_stem_key(path.name): path for path in list_pictures(root / "ground_truth" / defect)}
 
 
-def _test_poses(path: Path) -> dict[str, Tensor]:
-    """Poses by "<defect>/<number>"; none when the file is not there."""
+def _test_frames(path: Path) -> dict[str, Frame]:
+    """Frames by "<defect>/<number>"; none when the file is not there."""
     if not path.is_file():
         return {}
-    return {f"{Path(name).parent.name}/{_stem_key(name)}": pose for name, pose in read_transforms(path)[1].items()}
+    return {f"{Path(name).parent.name}/{_stem_key(name)}": frame for name, frame in read_transforms(path).items()}
 
 
 def _scene_test_files(root: Path) -> list[TestFile]:
     transforms = root / "transforms_test.json"
-    frames = read_transforms(transforms)[1]
-    files = [
-        TestFile(GOOD, _picture_of(root, root / "test", name, transforms), None, pose) for name, pose in frames.items()
-    ]
+    found = _posed_pictures(root, root / "test", read_transforms(transforms), transforms)
+    files = [_test_file(GOOD, path, None, frame) for path, frame in found.items()]
     return sorted(files, key=lambda file: natural_key(file.path.name))

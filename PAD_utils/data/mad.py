@@ -1,24 +1,27 @@
 """A class of MAD-Sim (or of another data set in one of the known layouts) in memory: posed gallery and test samples."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.images import area_resize, read_image, target_size
 from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
-from PAD_utils.data.layout import GOOD, KIND_NAMES, ClassFiles, Kind, TestFile, TrainFile, list_class
+from gaussian_splatting.world import World
+from PAD_utils.data.framing import Framing, picture_size, query_framing, read_picture, training_framings
+from PAD_utils.data.intrinsics import Lens, LensSpec
+from PAD_utils.data.layout import GOOD, KIND_NAMES, Kind, TestFile, TrainFile, list_class
 from PAD_utils.data.masks import read_mask
 from PAD_utils.data.picture_cache import load_pictures
+from PAD_utils.data.transforms import some
 from PAD_utils.errors import UserError
 
 CLASSES = (
@@ -33,14 +36,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """A test picture. `mask` is None for a good one or where there is no ground truth; `camera` is the true pose where
-    it is known, for measuring only."""
+    """A test picture. `mask` is None for a good one or where there is no ground truth; `intrinsics` is the camera that
+    took it, without a pose; `camera` is the same at the true pose where it is known, for measuring only."""
 
     defect: str
     name: str
     image: UInt8[Tensor, "h w 3"]
     mask: Bool[Tensor, "h w"] | None
-    camera: Camera | None
+    intrinsics: Camera
+    camera: Camera | None = None
 
     @property
     def label(self) -> int:
@@ -55,13 +59,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class ClassData:
-    """One object: posed pictures of it in good order, and pictures to judge; all of one size."""
+    """One object: posed pictures of it in good order, all of one size, and pictures to judge. Cameras stand in `world`;
+    `lens` is that of most training pictures, as large as they are on disk."""
 
     name: str
     kind: Kind
     root: Path
     gallery: list[View]
     test: list[Sample]
+    world: World
+    lens: Lens
 
     @property
     def description(self) -> str:
@@ -71,34 +78,51 @@ class ClassData:
         return f"{self.name}: {KIND_NAMES[self.kind]} at {self.root} ({found})"
 
 
-def load_class(data_path: Path, classname: str, resolution: int | None = None) -> ClassData:
-    """Reads a class; `description` says which layout was found.
+@dataclass(frozen=True)
+class Source:
+    """Where the pictures of a class come from and how large they become.
 
     resolution: None as on disk; 1, 2, 4, 8 a divisor; larger a width in pixels. Pictures are resampled by area.
-    Raises UserError, naming the file and the mend: something missing, truncated, of another size, or a broken pose.
+    test_path: the folder of classes whose test pictures are taken; None: those beside the training pictures.
+    query_lens: what took the queries; None: what the class says, else the training pictures' camera.
     """
-    files = list_class(Path(data_path), classname)
-    first = _picture(files.train[0].path)
-    size = (first.shape[1], first.shape[0])
-    try:
-        target = target_size(*size, resolution)
-    except ValueError as error:
-        raise UserError(f"--resolution: {error}") from None
-    reader = _Reader(files, size, target)
-    paths = [*(file.path for file in files.train), *(file.path for file in files.test)]
-    pictures = load_pictures(paths, target, reader.image)
-    masks = parallel(reader.mask, [file.mask for file in files.test])
-    gallery = [reader.view(file, image) for file, image in zip(files.train, pictures, strict=False)]
-    test = [reader.sample(*of) for of in zip(files.test, pictures[len(gallery) :], masks, strict=True)]
-    data = ClassData(files.name, files.kind, files.root, gallery, test)
-    check_names(data.test, files.root / "test")
-    empty = [s.key for s in data.test if s.mask is not None and not s.mask.any()]
+
+    resolution: int | None = None
+    test_path: Path | None = None
+    query_lens: LensSpec | None = None
+
+
+def load_class(
+    data_path: Path, classname: str, resolution: int | None = None, source: Source | None = None
+) -> ClassData:
+    """Reads a class; `description` says which layout was found. `resolution` is short for Source(resolution).
+
+    Raises UserError, naming the file and the mend: something missing, truncated, a mask of another size than its
+    picture, a broken pose.
+    """
+    source = source or Source(resolution)
+    files = list_class(Path(data_path), classname, source.test_path)
+    framings = training_framings([(file.path, file.lens) for file in files.train], source.resolution)
+    lens = Counter(framing.lens for framing in framings).most_common(1)[0][0]
+    world = World.around([framing.lens.camera() for framing in framings], [f.world_from_camera for f in files.train])
+    gallery = _views(files.train, framings, world)
+    _warn_of_blind_views(gallery)
+    chosen = [(file.path, file.lens) for file in files.test]
+    test = _samples(files.test, _query_framings(chosen, source, lens), world)
+    check_names(test, files.test_root / "test")
+    empty = [s.key for s in test if s.mask is not None and not s.mask.any()]
     if empty:
         _log.warning(
             "%s: %d masks mark no pixel (first: %s); repaint them, or move a picture without fault to test/good",
-            files.root / "ground_truth", len(empty), empty[0],
+            files.test_root / "ground_truth", len(empty), empty[0],
         )  # fmt: skip
-    return data
+    return ClassData(files.name, files.kind, files.root, gallery, test, world, lens)
+
+
+def load_queries(paths: Sequence[Path], kind: str, data: ClassData, source: Source) -> list[Sample]:
+    """Pictures that nothing is known of, as samples of this kind. Raises UserError naming what cannot be read."""
+    framings = _query_framings([(path, None) for path in paths], source, data.lens)
+    return _samples([TestFile(kind, path, None, None, None) for path in paths], framings, data.world)
 
 
 def check_names(samples: Iterable[Sample], folder: Path) -> None:
@@ -120,44 +144,90 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> Bool[
     return resized if resized.any() or not mask.any() else coverage == coverage.max()
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads the pictures of one class: `size` is theirs on disk, `target` what they become, both (width, height)."""
-
-    files: ClassFiles
-    size: tuple[int, int]
-    target: tuple[int, int]
-
-    def view(self, file: TrainFile, image: UInt8[Tensor, "h w 3"]) -> View:
-        return View(file.path.stem, self._camera(file.world_from_camera, file.path), image)
-
-    def sample(self, file: TestFile, image: UInt8[Tensor, "h w 3"], mask: Bool[Tensor, "h w"] | None) -> Sample:
-        camera = None if file.world_from_camera is None else self._camera(file.world_from_camera, file.path)
-        return Sample(file.defect, file.path.stem, image, mask, camera)
-
-    def _camera(self, world_from_camera: Float[Tensor, "4 4"], path: Path) -> Camera:
-        return Camera.from_blender(world_from_camera, self.files.camera_angle_x_rad, *self.target, name=str(path))
-
-    def image(self, path: Path) -> UInt8[Tensor, "h w 3"]:
-        image = _picture(path)
-        self._check_size(path, image.shape[1], image.shape[0])
-        return torch.from_numpy(area_resize(image.numpy(), *self.target))
-
-    def mask(self, path: Path | None) -> Bool[Tensor, "h w"] | None:
-        if path is None:
-            return None
-        mask = read_mask(path)
-        self._check_size(path, mask.shape[1], mask.shape[0])
-        return torch.from_numpy(resize_mask(mask, *self.target))
-
-    def _check_size(self, path: Path, width: int, height: int) -> None:
-        if (width, height) != self.size:
-            expected = f"{self.size[0]}x{self.size[1]}, as {self.files.train[0].path}"
-            raise UserError(f"{path} is {width}x{height} pixels, expected {expected}; a class has one picture size")
+def _query_framings(files: Sequence[tuple[Path, LensSpec | None]], source: Source, lens: Lens) -> list[Framing]:
+    """The framings of queries, with one warning for each kind of guess about their camera."""
+    found = parallel(lambda file: query_framing(file[0], source.resolution, lens, file[1], source.query_lens), files)
+    guesses: dict[str, list[str]] = defaultdict(list)
+    for (path, _), (framing, said) in zip(files, found, strict=True):
+        if said is not None:
+            guesses[
+                f"{framing.lens.width}x{framing.lens.height} pixels, not {lens.width}x{lens.height}: {said}"
+            ].append(path.name)
+    for guess, names in guesses.items():
+        _log.warning(
+            "%d pictures (%s) are of %s; if that is wrong, describe their camera with --camera or --camera_angle_x",
+            len(names), some(names), guess,
+        )  # fmt: skip
+    return [framing for framing, _ in found]
 
 
-def _picture(path: Path) -> UInt8[Tensor, "h w 3"]:
-    try:
-        return read_image(path)
-    except ValueError as error:
-        raise UserError(f"{error}; fetch or make it again") from None
+def _views(files: Sequence[TrainFile], framings: Sequence[Framing], world: World) -> list[View]:
+    images = _load([file.path for file in files], framings)
+    return [
+        View(
+            file.path.stem,
+            framing.camera.at_blender(world.inward(file.world_from_camera), str(file.path)).rolled(framing.quarters),
+            image,
+        )
+        for file, framing, image in zip(files, framings, images, strict=True)
+    ]
+
+
+def _samples(files: Sequence[TestFile], framings: Sequence[Framing], world: World) -> list[Sample]:
+    images = _load([file.path for file in files], framings)
+    masks = parallel(lambda of: _mask(*of), list(zip(files, framings, strict=True)))
+    samples = []
+    for file, framing, image, mask in zip(files, framings, images, masks, strict=True):
+        camera = None
+        if file.world_from_camera is not None:
+            camera = framing.camera.at_blender(world.inward(file.world_from_camera), str(file.path))
+        samples.append(Sample(file.defect, file.path.stem, image, mask, framing.camera, camera))
+    return samples
+
+
+def _load(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tensor, "h w 3"]]:
+    """The pictures in order; those that become equally large are kept together for the next run."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for i, framing in enumerate(framings):
+        groups[framing.size].append(i)
+    images: dict[int, Tensor] = {}
+    for size, members in groups.items():
+        way = {paths[i]: framings[i] for i in members}
+
+        def decode(path: Path, way: dict[Path, Framing] = way) -> UInt8[Tensor, "h w 3"]:
+            return torch.from_numpy(way[path].apply(read_picture(path)))
+
+        recipe = repr([framings[i] for i in members])
+        images |= dict(zip(members, load_pictures([paths[i] for i in members], size, decode, recipe), strict=True))
+    return [images[i] for i in range(len(paths))]
+
+
+def _mask(file: TestFile, framing: Framing) -> Bool[Tensor, "h w"] | None:
+    if file.mask is None:
+        return None
+    mask = read_mask(file.mask)
+    expected, _ = picture_size(file.path)
+    size = (mask.shape[1], mask.shape[0])
+    if size != expected:
+        raise UserError(
+            f"{file.mask} is {size[0]}x{size[1]} pixels, expected {expected[0]}x{expected[1]} as {file.path}"
+        )
+    straight = framing.straightened(mask.astype(np.uint8)) > 0 if framing.lens.distorts else mask
+    return torch.from_numpy(resize_mask(straight, *framing.size))
+
+
+def _warn_of_blind_views(gallery: Sequence[View]) -> None:
+    """One warning for the views that do not show the world's origin, where all others look."""
+    blind = []
+    for view in gallery:
+        x, y, z = view.camera.cam_from_world[:3, 3].tolist()
+        column, row = (
+            (view.camera.fx * x / z + view.camera.cx, view.camera.fy * y / z + view.camera.cy) if z else (0, 0)
+        )
+        if z <= 0 or not (0 <= column <= view.camera.width and 0 <= row <= view.camera.height):
+            blind.append(view.name)
+    if blind:
+        _log.warning(
+            "%d of %d training views do not show the place where the others look (%s): check their poses",
+            len(blind), len(gallery), some(blind),
+        )  # fmt: skip

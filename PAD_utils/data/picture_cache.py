@@ -28,15 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 def load_pictures(
-    paths: Sequence[Path], size: tuple[int, int], decode: Callable[[Path], UInt8[Tensor, "h w 3"]]
+    paths: Sequence[Path], size: tuple[int, int], decode: Callable[[Path], UInt8[Tensor, "h w 3"]], recipe: str = ""
 ) -> list[UInt8[Tensor, "h w 3"]]:
     """`decode(path)` for all paths, which gives pictures of `size` (width, height), in order.
 
-    Kept in `cache_folder`, at most `limit_bytes` in all, under a key of the paths, sizes and times of the files, so
-    that a changed file is decoded again. A cache that cannot be written or read is no error.
+    Kept in `cache_folder`, at most `limit_bytes` in all, under a key of the paths, sizes and times of the files and of
+    the `recipe` that `decode` follows, so that what changed is decoded again. A cache that cannot be written or read is
+    no error.
     """
     limit = limit_bytes()
-    place = cache_folder() / f"{_key(paths, size)}.npy"
+    place = cache_folder() / f"{_key(paths, size, recipe)}.npy"
     kept = _read(place, (len(paths), size[1], size[0], 3))
     if kept is not None:
         return list(kept)
@@ -63,8 +64,8 @@ def limit_bytes() -> float:
         raise UserError(f"{LIMIT_VARIABLE} is {given!r}; give a number of gigabytes, 0 to keep no pictures") from None
 
 
-def _key(paths: Sequence[Path], size: tuple[int, int]) -> str:
-    digest = hashlib.sha256(f"{_VERSION} {size}".encode())
+def _key(paths: Sequence[Path], size: tuple[int, int], recipe: str) -> str:
+    digest = hashlib.sha256(f"{_VERSION} {size} {recipe}".encode())
     for path in paths:
         try:
             facts = path.stat()

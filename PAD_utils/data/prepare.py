@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 
 from gaussian_splatting.images import read_image
 from gaussian_splatting.parallel import parallel
-from PAD_utils.data.layout import ClassFiles, TestFile, TrainFile, list_class
+from PAD_utils.data.intrinsics import LensSpec
+from PAD_utils.data.layout import TestFile, TrainFile, list_class
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes, write_json
 
@@ -35,8 +36,8 @@ def prepare_class(data_path: Path, classname: str, out: Path) -> Path:
     train = named(files.train, "./train")
     test = copy_test_files(files.test, root)
     in_parallel(write_rgba, [(file.path, root / f"{name}.png") for name, file in train.items()])
-    write_transforms(root / "transforms_test.json", files, test)
-    write_transforms(root / "transforms_train.json", files, train)
+    write_transforms(root / "transforms_test.json", test, files.train[0].lens)
+    write_transforms(root / "transforms_train.json", train, files.train[0].lens)
     _log.info("%s: %d training and %d test pictures", root, len(train), len(files.test))
     return root
 
@@ -87,12 +88,19 @@ def copy_file(source: Path, target: Path) -> None:
     write_bytes(target, content)
 
 
-def write_transforms(path: Path, files: ClassFiles, frames: Mapping[str, TrainFile | TestFile]) -> None:
-    """Writes a transforms file with the poses (Blender axes) by `file_path`; files without a pose are left out."""
-    posed = {name: file.world_from_camera for name, file in frames.items() if file.world_from_camera is not None}
+def write_transforms(path: Path, frames: Mapping[str, TrainFile | TestFile], like: LensSpec) -> None:
+    """Writes a transforms file with the poses (Blender axes) by `file_path`, and what is known of the lens: at the top
+    where it is one for all, `like` where there are no frames. Files without a pose are left out."""
+    lenses = {name: dict(f.lens.keys) for name, f in frames.items() if f.world_from_camera is not None and f.lens}
+    shared = next(iter(lenses.values()), dict(like.keys))
+    one = all(lens == shared for lens in lenses.values())
     content = {
-        "camera_angle_x": files.camera_angle_x_rad,
-        "frames": [{"file_path": name, "transform_matrix": pose.tolist()} for name, pose in posed.items()],
+        **(shared if one else {}),
+        "frames": [
+            {"file_path": name, "transform_matrix": f.world_from_camera.tolist(), **({} if one else lenses[name])}
+            for name, f in frames.items()
+            if f.world_from_camera is not None
+        ],
     }
     write_json(path, content)
 

@@ -29,8 +29,8 @@ def prepare_subset(data_path: Path, classname: str, out: Path, task: Task, share
     test = copy_test_files(_as_tests(files, left) if task == "pose" else files.test, root)
     write_train = write_rgba if files.kind == "mad" else copy_file
     in_parallel(write_train, [(file.path, root / f"{name}.png") for name, file in train.items()])
-    write_transforms(root / "transforms_test.json", files, test)
-    write_transforms(root / "transforms_train.json", files, train)
+    write_transforms(root / "transforms_test.json", test, files.train[0].lens)
+    write_transforms(root / "transforms_train.json", train, files.train[0].lens)
     _log.info("%s: %d of %d training views, %d test pictures", root, len(train), len(files.train), len(test))
     return root
 
@@ -50,4 +50,4 @@ def split(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
 
 def _as_tests(files: ClassFiles, chosen: list[int]) -> list[TestFile]:
     views: list[TrainFile] = [files.train[i] for i in chosen]
-    return [TestFile(GOOD, view.path, None, view.world_from_camera) for view in views]
+    return [TestFile(GOOD, view.path, None, view.world_from_camera, view.lens) for view in views]

@@ -26,9 +26,9 @@ _CELL_PX = 1.5  # cells of the simplified model that is drawn
 _BATCH = 32
 
 
-def bank_retriever(gaussians: Gaussians, gallery: Sequence[Camera], camera_angle_x_rad: float) -> BankRetriever:
+def bank_retriever(gaussians: Gaussians, gallery: Sequence[Camera]) -> BankRetriever:
     """The retriever over views rendered from the model (`--retrieval bank`), on the device of the Gaussians."""
-    return BankRetriever(make_bank(gaussians, gallery), camera_angle_x_rad, "bank")
+    return BankRetriever(make_bank(gaussians, gallery), "bank")
 
 
 def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
@@ -44,7 +44,7 @@ def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
         for first in range(0, len(cameras), _BATCH):
             image = render(simple, cameras[first : first + _BATCH]).image
             pictures.append((image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1))
-    thumbnails = make_thumbnails(torch.cat(pictures), cameras[0].fx)
+    thumbnails = make_thumbnails(torch.cat(pictures), cameras)
     thumbnails = replace(thumbnails, polar=thumbnails.polar.half().float())
     poses = torch.stack([camera.cam_from_world for camera in cameras]).to(thumbnails.ray)
     return Bank(thumbnails, poses, (poses[:, :3, :3] @ center.to(poses) + poses[:, :3, 3]).norm(dim=1))

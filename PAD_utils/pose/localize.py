@@ -1,6 +1,7 @@
 """Where were these pictures taken: coarse poses, then refinement, in batches, with the time of each."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +29,13 @@ class Localization:
 def localize(
     gaussians: Gaussians,
     images: UInt8[Tensor, "q h w 3"],
+    cameras: Sequence[Camera],
     retriever: Retriever,
     refiner: Refiner,
     hypotheses: int = 8,
 ) -> Localization:
-    """The camera of every picture. Loading of models and gallery belongs to the retriever and is not timed here.
+    """The pose of the camera of every picture; `cameras` are their intrinsics. Loading of models and gallery belongs to
+    the retriever and is not timed here.
 
     Raises ValueError if `hypotheses` is less than 1.
     """
@@ -43,10 +46,10 @@ def localize(
     seconds_retrieve = seconds_refine = 0.0
     for chunk in images.split(_PICTURES_AT_ONCE):
         start = _now(gaussians)
-        cameras = retriever.hypotheses(chunk, hypotheses)
+        first = retriever.hypotheses(chunk, cameras[len(coarse) : len(coarse) + len(chunk)], hypotheses)
         middle = _now(gaussians)
-        estimates += refiner.refine(gaussians, chunk, cameras)
-        coarse += [candidates[0] for candidates in cameras]
+        estimates += refiner.refine(gaussians, chunk, first)
+        coarse += [candidates[0] for candidates in first]
         end = _now(gaussians)
         seconds_retrieve += middle - start
         seconds_refine += end - middle

@@ -25,7 +25,6 @@ from gaussian_splatting.progress import progress
 from gaussian_splatting.views import View
 from PAD_utils.data.download import fetch_retrieval_models
 from PAD_utils.errors import UserError
-from PAD_utils.pose.retrieval import query_camera
 from PAD_utils.weights import read_state_dict
 
 _log = logging.getLogger(__name__)
@@ -93,34 +92,26 @@ class LoftrRetriever:
     """Ranks the gallery by the number of LoFTR matches, without a check of their geometry, as the paper does.
 
     Both pictures are shrunk by averaging areas, as PAD shrinks them; SplatPose picks every second pixel instead.
-    `camera_angle_x_rad` is the queries' horizontal field of view. All views share one size.
+    All views share one size.
     """
 
     name = "loftr"
 
-    def __init__(
-        self,
-        views: Sequence[View],
-        camera_angle_x_rad: float,
-        matcher: CoarseMatcher,
-        long_side_px: int = LONG_SIDE_PX,
-    ) -> None:
-        self.camera_angle_x_rad = camera_angle_x_rad
+    def __init__(self, views: Sequence[View], matcher: CoarseMatcher, long_side_px: int = LONG_SIDE_PX) -> None:
         self.matcher = matcher
         self.long_side_px = long_side_px
         self._poses = [view.camera.cam_from_world for view in views]
         parts = [self._cells(view.image) for view in progress(views, desc="LoFTR gallery", leave=False)]
         self._gallery = Cells(torch.cat([part.features for part in parts]), parts[0].inner)
 
-    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
+    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
         """See `Retriever`: the views with the most matches; of two with as many, the earlier."""
-        height, width = images.shape[1:3]
-        template = query_camera(width, height, self.camera_angle_x_rad)
         found = []
-        for image in progress(images, desc="LoFTR", leave=False):
+        pairs = list(zip(images, cameras, strict=True))
+        for image, camera in progress(pairs, desc="LoFTR", leave=False):
             matches = self.matcher.count_matches(self._cells(image), self._gallery)
             order = matches.argsort(descending=True, stable=True)[:count].tolist()
-            found.append([template.moved(self._poses[i]) for i in order])
+            found.append([camera.moved(self._poses[i]) for i in order])
         return found
 
     def _cells(self, image: UInt8[Tensor, "h w 3"]) -> Cells:
@@ -132,12 +123,10 @@ class LoftrRetriever:
         return self.matcher.cells(torch.from_numpy(gray).to(device)[None, None].float() / 255)
 
 
-def loftr_retriever(
-    views: Sequence[View], camera_angle_x_rad: float, weights: Path | None, device: torch.device | str
-) -> LoftrRetriever:
+def loftr_retriever(views: Sequence[View], weights: Path | None, device: torch.device | str) -> LoftrRetriever:
     """The retriever of the paper. Raises UserError when kornia or the checkpoint is missing, see `load_loftr`."""
     matcher = CoarseMatcher(load_loftr(weights)).to(device)
-    return LoftrRetriever(views, camera_angle_x_rad, matcher)
+    return LoftrRetriever(views, matcher)
 
 
 def warn_of_slowness(device: torch.device, views: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from gaussian_splatting.camera import Camera
+from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.geometry import rigid, rotation_angle, skew
 from gaussian_splatting.views import View
 from PAD_utils.pose.silhouette import ANGLES, Thumbnails, make_thumbnails
@@ -25,8 +25,9 @@ class Retriever(Protocol):
 
     name: str
 
-    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
-        """Up to `count` cameras of the pictures' size for each picture, best first, at least one."""
+    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
+        """Up to `count` poses of the camera of each picture, best first, at least one. The poses that `cameras` have
+        already are not looked at."""
         ...
 
 
@@ -44,29 +45,30 @@ class BankRetriever:
     """Compares silhouette-normalized thumbnails with a bank, over all rolls at once.
 
     Roll, distance and direction of the optical axis follow from the two silhouettes, so the object may be anywhere in
-    the frame. `camera_angle_x_rad` is the queries' horizontal field of view.
+    the frame.
     """
 
-    def __init__(self, bank: Bank, camera_angle_x_rad: float, name: str) -> None:
+    def __init__(self, bank: Bank, name: str) -> None:
         self.name = name
         self.bank = bank
-        self.camera_angle_x_rad = camera_angle_x_rad
         self._spectrum, self._mean = _spectrum(bank.thumbnails.polar, None)
 
-    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], count: int) -> list[list[Camera]]:
+    def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
         """See `Retriever`: at least 12 degrees apart, the best by trimmed difference first."""
-        height, width = images.shape[1:3]
-        template = query_camera(width, height, self.camera_angle_x_rad)
         device = self.bank.thumbnails.polar.device
         found: list[list[Camera]] = []
         for chunk in images.split(_QUERY_CHUNK):
-            queries = make_thumbnails(chunk.to(device), template.fx)
+            blank = cameras[len(found) : len(found) + len(chunk)]
+            queries = make_thumbnails(chunk.to(device), blank)
             view, roll = self._shortlist(queries)
             cost = self._trimmed_cost(queries, view, roll)
             poses = self._poses(queries, view, roll)
             order = cost.argsort(dim=1, stable=True)
             poses = torch.gather(poses, 1, order[..., None, None].expand(-1, -1, 4, 4)).double().cpu()
-            found += [[template.moved(pose) for pose in _apart(candidates, count)] for candidates in poses]
+            found += [
+                [camera.moved(pose) for pose in _apart(candidates, count)]
+                for camera, candidates in zip(blank, poses, strict=True)
+            ]
         return found
 
     def _shortlist(self, queries: Thumbnails) -> tuple[Int[Tensor, "q s"], Int[Tensor, "q s"]]:
@@ -121,31 +123,19 @@ class BankRetriever:
         return rigid(query_from_axis @ rotation, (query_from_axis @ translation[..., None])[..., 0])
 
 
-def gallery_retriever(views: Sequence[View], camera_angle_x_rad: float, device: torch.device | str) -> BankRetriever:
-    """The nearest training views themselves (`--retrieval nearest`). All views share one size and focal length."""
-    images = torch.stack([view.image for view in views])
-    poses = torch.stack([view.camera.cam_from_world for view in views])
-    center = common_center(poses)
+def gallery_bank(views: Sequence[View], device: torch.device | str) -> Bank:
+    """The training views themselves. They share one size."""
+    cameras = [view.camera for view in views]
+    poses = torch.stack([camera.cam_from_world for camera in cameras])
+    center = common_center(cameras)
     distance = (poses[:, :3, :3] @ center + poses[:, :3, 3]).norm(dim=1)
-    thumbnails = make_thumbnails(images.to(device), views[0].camera.fx)
-    bank = Bank(thumbnails, poses.to(device, torch.float32), distance.to(device, torch.float32))
-    return BankRetriever(bank, camera_angle_x_rad, "nearest")
+    thumbnails = make_thumbnails(torch.stack([view.image for view in views]).to(device), cameras)
+    return Bank(thumbnails, poses.to(device, torch.float32), distance.to(device, torch.float32))
 
 
-def query_camera(width: int, height: int, camera_angle_x_rad: float) -> Camera:
-    """The camera of a query: square pixels, the principal point in the middle, still without a pose."""
-    return Camera.from_blender(torch.eye(4, dtype=torch.float64), camera_angle_x_rad, width, height)
-
-
-def common_center(cam_from_world: Float[Tensor, "v 4 4"]) -> Float[Tensor, "3"]:
-    """The world point nearest to all optical axes (least squares): where the gallery looks at."""
-    rotation = cam_from_world[:, :3, :3]
-    axis = rotation[:, 2]
-    centers = -(rotation.transpose(-1, -2) @ cam_from_world[:, :3, 3:])[..., 0]
-    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
-    across = eye - axis[:, :, None] * axis[:, None, :]
-    # The small multiple of the identity decides where all axes are parallel.
-    return torch.linalg.solve(across.sum(0) + 1e-6 * eye, (across @ centers[..., None]).sum(0)[:, 0])
+def gallery_retriever(views: Sequence[View], device: torch.device | str) -> BankRetriever:
+    """The nearest training views (`--retrieval nearest`)."""
+    return BankRetriever(gallery_bank(views, device), "nearest")
 
 
 def axis_to_ray(ray: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 3 3"]:

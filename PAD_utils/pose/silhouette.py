@@ -6,6 +6,7 @@ roll is a shift along the angle, so one Fourier transform compares all rolls at 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gaussian_splatting.camera import Camera
 from gaussian_splatting.pose.pyramid import border_color
 
 WORKING_PX = 128  # pictures are averaged down to this many pixels on their longer side: enough for 16 radii
@@ -41,20 +43,25 @@ class Thumbnails:
         return Thumbnails(*(torch.cat((a, b)) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def make_thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbnails:
-    """Thumbnails of pictures taken with one focal length, the principal point at the middle, on the pictures'
-    device."""
-    chunks = [_thumbnails(chunk, focal_px) for chunk in images.split(_CHUNK)]
-    result = chunks[0]
-    for chunk in chunks[1:]:
-        result = result.cat(chunk)
+def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera]) -> Thumbnails:
+    """Thumbnails of pictures of one size, each with the intrinsics of its camera, on the pictures' device."""
+    focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras], device=images.device)
+    middle = torch.tensor([[camera.cx, camera.cy] for camera in cameras], device=images.device)
+    parts = zip(images.split(_CHUNK), focal.split(_CHUNK), middle.split(_CHUNK), strict=True)
+    result, *others = (_thumbnails(*part) for part in parts)
+    for other in others:
+        result = result.cat(other)
     return result
 
 
-def _thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbnails:
+def _thumbnails(
+    images: UInt8[Tensor, "n h w 3"], focal: Float[Tensor, "n 2"], middle: Float[Tensor, "n 2"]
+) -> Thumbnails:
     height, width = images.shape[1:3]
-    shrink = min(1.0, WORKING_PX / max(height, width))
-    small_size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    stretch = (focal[:, 1] / focal[:, 0]).median().item()  # pixels are made square: a roll must be a rotation
+    high, wide = height / max(1.0, stretch), width * min(1.0, stretch)
+    shrink = min(1.0, WORKING_PX / max(high, wide))
+    small_size = (max(1, round(high * shrink)), max(1, round(wide * shrink)))
     small = F.interpolate(images.permute(0, 3, 1, 2).float() / 255, size=small_size, mode="area")
     background, spread = border_color(small)
     difference = background[:, :, None, None] - small
@@ -65,11 +72,10 @@ def _thumbnails(images: UInt8[Tensor, "n h w 3"], focal_px: float) -> Thumbnails
     polar = _polar(channels, center, radius)
     inside = (polar[:, CHANNELS] > 0.5).float()
     area = torch.sqrt((torch.arange(RADII, device=images.device) + 0.5) / RADII)
-    focal = focal_px * shrink
-    middle = torch.tensor([small_size[1] / 2, small_size[0] / 2], device=images.device)
-    return Thumbnails(
-        polar[:, :CHANNELS] * area[:, None], inside, (center - middle) / focal, radius / focal, background
-    )
+    scale = torch.tensor([small_size[1] / width, small_size[0] / height], device=images.device)
+    focal, middle = focal * scale, middle * scale
+    size = radius / focal.prod(1).sqrt()
+    return Thumbnails(polar[:, :CHANNELS] * area[:, None], inside, (center - middle) / focal, size, background)
 
 
 def _moments(mask: Float[Tensor, "n h w"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:

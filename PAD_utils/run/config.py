@@ -59,6 +59,21 @@ class RunConfig:
         "horizontal field of view of the queries in radians (default: the training pictures')",
         type=float,
     )
+    camera: Path | None = _option(
+        _DATA,
+        None,
+        "--camera",
+        "JSON file that describes the queries' camera by the keys of transforms.json: fl_x, cx, cy, w, h, k1 and so on "
+        "(default: the training pictures')",
+        type=Path,
+    )
+    rad_data_path: Path | None = _option(
+        _DATA,
+        None,
+        "--rad_data_path",
+        "folder that holds the classes with the test pictures and masks (default: that of the training pictures)",
+        type=Path,
+    )
     preset: str = _option(
         _MODEL, "fast", "--preset", "'paper' reproduces the paper step by step; 'fast' is ours", choices=PRESETS
     )
@@ -184,6 +199,8 @@ def config_from(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     angle = config.camera_angle_x
     if angle is not None and not 0 < angle < math.pi:
         parser.error(f"--camera_angle_x must lie between 0 and pi, got {angle}")
+    if angle is not None and config.camera is not None:
+        parser.error("--camera and --camera_angle_x both say what took the queries; give one of them")
     for name in ("gauss_iters", "k", "hypotheses", "resolution"):
         value = getattr(config, name)
         if value is not None and value < 1:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
 from PAD_utils.errors import UserError
@@ -41,10 +42,12 @@ def fingerprint_file(path: Path) -> str:
 def fingerprint_views(views: Sequence[View]) -> list[object]:
     """Names, cameras and pixels of views, as short text."""
     pixels = fingerprint_pictures(view.image for view in views)
-    return [
-        (v.name, {**vars(v.camera), "cam_from_world": v.camera.cam_from_world.tolist()}, p)
-        for v, p in zip(views, pixels, strict=True)
-    ]
+    return [(v.name, describe_camera(v.camera), p) for v, p in zip(views, pixels, strict=True)]
+
+
+def describe_camera(camera: Camera) -> dict[str, object]:
+    """Intrinsics and pose as plain values."""
+    return {**vars(camera), "cam_from_world": camera.cam_from_world.tolist()}
 
 
 class Ledger:

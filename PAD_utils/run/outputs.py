@@ -9,6 +9,7 @@ import torch
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.pose.types import PoseEstimate
+from gaussian_splatting.world import USERS_WORLD, World
 from PAD_utils.files import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,12 @@ class PoseFile:
     """`poses.json`, and `poses.partial.json` while it grows, so that an interrupted run keeps what it has found.
 
     The partial file also carries the fingerprint of what the poses depend on and the seconds they took; another
-    fingerprint starts anew. `cameras` gives the intrinsics of every picture by its key.
+    fingerprint starts anew. `cameras` gives the intrinsics of every picture by its key. Cameras stand in
+    `world`, and in the user's in poses.json.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, cameras: dict[str, Camera]) -> None:
+    def __init__(self, folder: Path, fingerprint: str, cameras: dict[str, Camera], world: World = USERS_WORLD) -> None:
+        self._world = world
         self._cameras = cameras
         self._path = folder / "poses.json"
         self._partial = folder / "poses.partial.json"
@@ -65,7 +68,9 @@ class PoseFile:
     def finish(self, keys: list[str]) -> None:
         """Writes poses.json: per picture `world_from_camera` (Blender axes), cost, iterations, converged, reason."""
         estimates = {key: self.estimates[key] for key in keys}
-        matrices = {key: estimate.camera.to_blender().tolist() for key, estimate in estimates.items()}
+        matrices = {
+            key: self._world.outward(estimate.camera.to_blender()).tolist() for key, estimate in estimates.items()
+        }
         write_json(self._path, {key: {"world_from_camera": matrices[key], **_facts(estimates[key])} for key in keys})
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.views import View
+from gaussian_splatting.world import World
 from PAD_utils.data.mad import Sample
 from PAD_utils.errors import UserError
 from PAD_utils.evaluate.pose_metrics import PoseError, pose_error, summarize
@@ -61,9 +63,10 @@ def run_combination(
     config = dataclasses.replace(job.config, retrieval=combination.retrieval, refiner=combination.refiner)
     job = dataclasses.replace(job, config=config)
     images = torch.stack([sample.image for sample in samples])
-    found = localize(model.gaussians, images, make_retriever(job, model, gallery), make_refiner(job), config.hypotheses)
-    coarse = _errors(found.coarse, samples)
-    fine = _errors([estimate.camera for estimate in found.estimates], samples)
+    cameras, retriever = [sample.intrinsics for sample in samples], make_retriever(job, model, gallery)
+    found = localize(model.gaussians, images, cameras, retriever, make_refiner(job), config.hypotheses)
+    coarse = _errors(found.coarse, samples, model.world)
+    fine = _errors([estimate.camera for estimate in found.estimates], samples, model.world)
     return {
         "combination": str(combination),
         "coarse": summarize(coarse),
@@ -124,9 +127,14 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def _errors(cameras: list[Camera], samples: list[Sample]) -> list[PoseError]:
+def _errors(cameras: list[Camera], samples: list[Sample], world: World) -> list[PoseError]:
+    """In the user's unit of length."""
+
+    def of_user(camera: Camera) -> Tensor:
+        return world.outward(camera.to_blender())
+
     pairs = zip(cameras, samples, strict=True)
-    return [pose_error(camera.to_blender(), s.camera.to_blender()) for camera, s in pairs if s.camera is not None]
+    return [pose_error(of_user(camera), of_user(s.camera)) for camera, s in pairs if s.camera is not None]
 
 
 def _per_picture(

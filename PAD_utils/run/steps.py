@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.images import read_images
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
@@ -17,17 +16,20 @@ from gaussian_splatting.pose.types import PoseEstimate, Refiner
 from gaussian_splatting.progress import progress
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
+from gaussian_splatting.world import USERS_WORLD, World
 from PAD_utils.data.held_out import Gallery, split, split_by_name
+from PAD_utils.data.intrinsics import Lens, LensSpec, read_lens
 from PAD_utils.data.listing import list_pictures, note_left_out
-from PAD_utils.data.mad import ClassData, Sample, check_names, load_class
+from PAD_utils.data.mad import ClassData, Sample, Source, check_names, load_class, load_queries
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
 from PAD_utils.inspector import InspectConfig, Inspector, batches
 from PAD_utils.pose.bank import bank_retriever
 from PAD_utils.pose.loftr import loftr_retriever
-from PAD_utils.pose.retrieval import Retriever, gallery_retriever, query_camera
+from PAD_utils.pose.retrieval import Retriever, gallery_retriever
+from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job
-from PAD_utils.run.ledger import fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
+from PAD_utils.run.ledger import describe_camera, fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
 from PAD_utils.run.outputs import PoseFile
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.features import FAST_FEATURES, make_features
@@ -41,8 +43,9 @@ _PICTURES_AT_ONCE = 64  # localized between two saves of what is done so far
 
 @dataclass(frozen=True)
 class Model:
-    """The good object, the PLY file that holds it and its content's hash, how it came about (None where an earlier
-    program trained it), and the names of the views that its training did not see."""
+    """The good object, the PLY file that holds it in the user's world and its content's hash, how it came about (None
+    where an earlier program trained it), the names of the views that its training did not see, and the world that
+    `gaussians` stand in."""
 
     gaussians: Gaussians
     path: Path
@@ -50,6 +53,7 @@ class Model:
     train_psnr: float | None
     train_seconds: float | None
     held_out: Sequence[str] = ()
+    world: World = USERS_WORLD
 
 
 @dataclass(frozen=True)
@@ -64,32 +68,32 @@ class Poses:
 def load_views(job: Job) -> ClassData:
     """Step 1: the posed pictures of the good object, and the test set. Raises UserError naming what is wrong."""
     config = job.config
-    data = load_class(config.data_path, config.classname, config.resolution)
+    data = load_class(config.data_path, config.classname, source=_source(config))
     log.info("%s", data.description)
     return data
 
 
-def train_or_load(job: Job, gallery: list[View]) -> Model:
+def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> Model:
     """Step 2: the Gaussians, trained now, in an earlier run of the same configuration, or (-train 0) by anyone."""
     config = job.config
     training = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
     if not config.train:
         path = path if path.exists() else newest_model(job.folder)
-        return Model(_load_model(job, path), path, fingerprint_file(path), *_known_facts(job))
+        return Model(_load_model(job, path, world), path, fingerprint_file(path), *_known_facts(job), world)
     views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
-    key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen))
+    key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen), world)
     facts = job.ledger.find("train", key)
     checkpoint = job.folder / "checkpoint.pt"
     if facts is None or not path.exists():
         with explaining(job.folder):
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
-            save_ply(path, result.gaussians)
+            save_ply(path, result.gaussians, world)
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
         job.ledger.record("train", key, facts)
     checkpoint.unlink(missing_ok=True)
     known = facts["psnr"], facts["seconds"], facts.get("held_out", ())
-    return Model(_load_model(job, path), path, fingerprint_file(path), *known)
+    return Model(_load_model(job, path, world), path, fingerprint_file(path), *known, world)
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
@@ -103,12 +107,8 @@ def load_samples(job: Job, data: ClassData) -> list[Sample]:
     if not paths:
         raise UserError(f"--images {job.config.images} holds no pictures (PNG, JPEG, WebP, BMP, TIFF or HEIC)")
     note_left_out(job.config.images)
-    try:
-        pictures = read_images(paths, job.config.resolution)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     log.info("%d pictures to inspect in %s", len(paths), job.config.images)
-    samples = [Sample(INSPECTED, path.stem, image, None, None) for path, image in zip(paths, pictures, strict=True)]
+    samples = load_queries(paths, INSPECTED, data, _source(job.config))
     check_names(samples, job.config.images)
     return samples
 
@@ -123,12 +123,14 @@ def load_features(job: Job) -> FeaturePyramid:
     return pyramid
 
 
-def open_inspector(job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid) -> Inspector:
+def open_inspector(
+    job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid, lens: Lens | None = None
+) -> Inspector:
     """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
-    configuration saved it. The rate of false alarms may be another one."""
+    configuration saved it. The rate of false alarms may be another one. `lens` as that of InspectConfig."""
     config, folder, refiner = job.config, job.folder / "inspector", make_refiner(job)
     score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
-    setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, config.camera_angle_x)
+    setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, lens, model.world)
     weights = config.weights and fingerprint_file(config.weights)
     asked = asdict(replace(setting, false_alarm_rate=0.0)), pyramid.name, weights, config.refiner, config.k
     known = model.fingerprint, fingerprint_views(gallery), list(model.held_out), _retrieval(job)
@@ -158,15 +160,14 @@ def open_inspector(job: Job, model: Model, gallery: list[View], pyramid: Feature
 def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Inspector, samples: list[Sample]) -> Poses:
     """Step 5: where every sample was photographed from. What is done is kept if the run is interrupted."""
     config, pictures = job.config, [sample.image for sample in samples]
-    setting = config.refiner, config.k, config.hypotheses, config.camera_angle_x, _retrieval(job)
+    setting = config.refiner, config.k, config.hypotheses, _retrieval(job)
     known = model.fingerprint, fingerprint_views(gallery), fingerprint_pictures(pictures)
-    key = fingerprint(setting, *known, [sample.key for sample in samples])
-    angle = inspector.camera_angle_x_rad
-    file = PoseFile(job.folder, key, {s.key: query_camera(*_size(s), angle) for s in samples})
+    key = fingerprint(setting, *known, [(sample.key, describe_camera(sample.intrinsics)) for sample in samples])
+    file = PoseFile(job.folder, key, {s.key: s.intrinsics for s in samples}, model.world)
     todo = [sample for sample in samples if sample.key not in file.estimates]
     with progress(desc="localize", total=len(todo)) as bar:
         for some in batches([sample.image for sample in todo], _PICTURES_AT_ONCE):
-            found = inspector.localize(torch.stack([todo[i].image for i in some]))
+            found = inspector.localize(torch.stack([todo[i].image for i in some]), [todo[i].intrinsics for i in some])
             file.add([todo[i].key for i in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
             bar.update(len(some))
     file.finish([sample.key for sample in samples])
@@ -183,12 +184,11 @@ def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Ins
 
 def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
     """What --retrieval asks for. Raises UserError when LoFTR lacks kornia or its checkpoint."""
-    angle = job.config.camera_angle_x or gallery[0].camera.camera_angle_x_rad
     if job.config.retrieval == "nearest":
-        return gallery_retriever(gallery, angle, job.device)
+        return gallery_retriever(gallery, job.device)
     if job.config.retrieval == "bank":
-        return bank_retriever(model.gaussians, [view.camera for view in gallery], angle)
-    return loftr_retriever(gallery, angle, job.config.loftr_weights, job.device)
+        return bank_retriever(model.gaussians, [view.camera for view in gallery])
+    return loftr_retriever(gallery, job.config.loftr_weights, job.device)
 
 
 def make_refiner(job: Job) -> Refiner:
@@ -196,9 +196,17 @@ def make_refiner(job: Job) -> Refiner:
     return AdamRefiner(job.config.k) if job.config.refiner == "adam" else GaussNewtonRefiner()
 
 
-def _size(sample: Sample) -> tuple[int, int]:
-    """(width, height)"""
-    return sample.image.shape[1], sample.image.shape[0]
+def photo_lens(job: Job, data: ClassData) -> Lens:
+    """The lens of photographs that nothing is said about, as large as it was described for."""
+    given = _source(job.config).query_lens
+    return data.lens if given is None else given.lens(*given.size(data.lens.width, data.lens.height))
+
+
+def _source(config: RunConfig) -> Source:
+    lens = None if config.camera is None else read_lens(config.camera)
+    if config.camera_angle_x is not None:
+        lens = LensSpec({"camera_angle_x": config.camera_angle_x}, "--camera_angle_x")
+    return Source(config.resolution, config.rad_data_path, lens)
 
 
 def _retrieval(job: Job) -> tuple[str | None, str | None]:
@@ -208,9 +216,9 @@ def _retrieval(job: Job) -> tuple[str | None, str | None]:
     return job.config.retrieval, fingerprint_file(weights) if weights is not None and used else None
 
 
-def _load_model(job: Job, path: Path) -> Gaussians:
+def _load_model(job: Job, path: Path, world: World) -> Gaussians:
     try:
-        return load_ply(path).to(job.device)
+        return load_ply(path, world).to(job.device)
     except ValueError as error:
         raise UserError(f"{error}; remove the file and train again with -train 1") from error
 

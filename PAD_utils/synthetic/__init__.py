@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from PAD_utils.data.layout import GOOD, read_transforms
+from PAD_utils.data.layout import GOOD
 from PAD_utils.data.mad import resize_mask
+from PAD_utils.data.transforms import read_transforms
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_bytes, write_json
 from PAD_utils.synthetic.animals import PALETTES, build_animal
@@ -159,8 +160,9 @@ def _write_query(
 def _finished(root: Path) -> dict[str, Pose]:
     """The poses of the test pictures that an earlier run has finished: those whose files are all there."""
     path = root / "transforms_test.json"
-    poses = read_transforms(path)[1] if path.is_file() else {}
-    return {name: pose.numpy() for name, pose in poses.items() if all(file.is_file() for file in _files_of(root, name))}
+    frames = read_transforms(path) if path.is_file() else {}
+    done = {name: frame for name, frame in frames.items() if all(file.is_file() for file in _files_of(root, name))}
+    return {name: frame.world_from_camera.numpy() for name, frame in done.items()}
 
 
 def _files_of(root: Path, name: str) -> list[Path]:
