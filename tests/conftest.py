@@ -6,7 +6,8 @@ from pathlib import Path
 import PAD_utils.run.start  # noqa: F401 (first of all)  # isort: skip
 import pytest
 import torch
-from fake_class import write_fake_class
+
+from tests.fake_class import write_fake_class
 
 
 @pytest.fixture(

@@ -6,11 +6,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fake_class import NAME
 
 import prepare_lego_ad
 from PAD_utils.data.download import LOFTR_CHECKPOINT, MAD_SIM, fetch_mad_sim, fetch_retrieval_models, unpack
 from PAD_utils.errors import UserError, short_reason
+from tests.fake_class import NAME
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pose_scene import camera_at, lopsided, photograph
 
 from gaussian_splatting import Camera, Gaussians, PoseEstimate, View
 from PAD_utils import InspectConfig, Inspector, UserError, inspector_files, split
@@ -16,6 +15,7 @@ from PAD_utils.pose import bank as bank_module
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.normality import Normality
 from PAD_utils.score.pyramid import FeaturePyramid
+from tests.pose_scene import camera_at, lopsided, photograph
 
 SIDE = 48
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from pose_scene import ANGLE_X, camera_at, lopsided
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.views import View
@@ -18,6 +17,7 @@ from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import Ledger
 from PAD_utils.run.steps import Model, make_retriever
+from tests.pose_scene import ANGLE_X, camera_at, lopsided
 
 kornia_loftr = pytest.importorskip("kornia.feature.loftr.loftr", reason="--retrieval loftr needs kornia")
 

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 from diff_gaussian_rasterization import photometric_loss
-from pose_scene import camera_at, disturbed, lopsided, photograph, pose_error, rolled
 
 from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.pose.adam import AdamRefiner, learning_rate
 from gaussian_splatting.pose.types import object_center, retract
 from gaussian_splatting.rendering import render
+from tests.pose_scene import camera_at, disturbed, lopsided, photograph, pose_error, rolled
 
 
 def test_retract_turns_about_the_center() -> None:

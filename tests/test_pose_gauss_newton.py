@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from diff_gaussian_rasterization.cpu.loader import cpu_library
-from pose_scene import ANGLE_X, camera_at, disturbed, lopsided, photograph, pose_error, rolled
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
@@ -18,6 +17,7 @@ from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.solve import solved
 from gaussian_splatting.pose.types import Refiner
 from gaussian_splatting.rendering import render
+from tests.pose_scene import ANGLE_X, camera_at, disturbed, lopsided, photograph, pose_error, rolled
 
 pytestmark = pytest.mark.skipif(cpu_library() is None, reason="plain torch takes minutes here")
 SIZE = 128

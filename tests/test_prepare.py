@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fake_class import NAME
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from PAD_utils.data.mad import load_class
 from PAD_utils.data.prepare import alpha_of_white, prepare_class
 from PAD_utils.data.prepare_subset import prepare_subset, split
 from PAD_utils.errors import UserError
+from tests.fake_class import NAME
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_class import NAME
 
 from PAD_utils.evaluate.maps import read_map
 from PAD_utils.run.steps import newest_model
+from tests.fake_class import NAME
 from train_and_render import main
 
 ROOT = Path(__file__).parent.parent

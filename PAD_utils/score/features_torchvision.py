@@ -1,9 +1,9 @@
 """Feature pyramids over torchvision's convolutional networks, cut after the last map that is used."""
 
+import hashlib
 import math
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import urllib.request
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gaussian_splatting.files import replacing
 from PAD_utils.errors import UserError, short_reason
 from PAD_utils.score.features_weights import (
     ORIGINAL_IMAGE_SIZE,
@@ -105,8 +106,8 @@ def _downloaded_state_dict(builder: str) -> dict[str, Tensor]:
     """torchvision's default weights through torch hub. Raises WeightsUnavailable when they cannot be had."""
     weights = torchvision.models.get_model_weights(builder).DEFAULT
     try:
-        with _socket_timeout(_DOWNLOAD_TIMEOUT_S):
-            return dict(weights.get_state_dict(progress=False, check_hash=True))
+        _download(weights.url, Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2])
+        return dict(weights.get_state_dict(progress=False))  # finds the file there
     except (OSError, RuntimeError) as error:  # no network, no such host, disk full, broken download
         raise WeightsUnavailable(
             f"the weights of {builder} cannot be downloaded ({weights.url}: {short_reason(error)}); allow the download "
@@ -114,15 +115,19 @@ def _downloaded_state_dict(builder: str) -> dict[str, Tensor]:
         ) from error
 
 
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """urllib's default timeout while the block runs: torch hub offers no argument for it."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _download(url: str, place: Path) -> None:
+    """Fetches a file whose name ends in the beginning of its SHA-256, as torch hub's do, unless it is there.
+
+    torch hub does the same, but knows no timeout. Raises OSError when it cannot be had or is another file.
+    """
+    if place.is_file():
+        return
+    with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response, replacing(place) as temporary:
+        with temporary.open("wb") as file:
+            shutil.copyfileobj(response, file)
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        if not digest.startswith(place.stem.rpartition("-")[2]):
+            raise OSError(f"its SHA-256 is {digest}")
 
 
 def _stages(model: nn.Module) -> list[nn.Module]:
