@@ -1,39 +1,52 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both call `make setup`, which is idempotent.
+# Two commands for a newcomer: `make demo` and `make test`. Both set up the virtual environment .venv first, once.
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.setup-stamp
+RUN_STAMP := .venv/.run-stamp
+TEST_STAMP := .venv/.test-stamp
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 KERNEL_SOURCES := $(shell find submodules -type f \( -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -not -path '*/build/*')
-PYTHON_PATHS := train_and_render.py train_and_pose_est.py prepare_lego_ad.py prepare_subset_lego_ad.py prepare_synthetic_ad.py gaussian_splatting PAD_utils submodules tests benchmarks
+PYTHON_PATHS := $(wildcard *.py) gaussian_splatting PAD_utils submodules tests benchmarks
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup setup-test demo test lint format clean
 
 help:
 	@echo "make demo    set up, then run the main job on the embedded class 00Demo and write its report"
-	@echo "make test    set up, then lint, type-check and run the test suite"
-	@echo "make setup   virtual environment .venv with everything (seconds when nothing changed)"
+	@echo "make test    set up, also the tools for tests, then lint, type-check and run the test suite"
+	@echo "make setup   virtual environment .venv with what a run needs (seconds when nothing changed)"
 	@echo "make format  rewrite the sources in the house style"
 
-setup: $(STAMP)
+setup: $(RUN_STAMP)
 
-$(STAMP): requirements.txt pyproject.toml $(KERNEL_SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt --group dev
-	touch $@
+setup-test: $(TEST_STAMP)
+
+$(RUN_STAMP): requirements.txt $(KERNEL_SOURCES)
+	@echo "1/3 virtual environment .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) "pip>=25.1"
+	@echo "2/3 packages of requirements.txt (PyTorch is most of it; the first time this downloads for minutes)"
+	@grep -v '^\./' requirements.txt > .venv/packages.txt && $(PIP) -r .venv/packages.txt
+	@echo "3/3 our kernels, compiled for this machine (about a minute)"
+	@$(PIP) ./submodules/diff-gaussian-rasterization ./submodules/simple-knn
+	@touch $@
+
+$(TEST_STAMP): $(RUN_STAMP) pyproject.toml
+	@echo "tools for the tests"
+	@$(PIP) --group dev
+	@touch $@
 
 demo: setup
 	$(BIN)/python train_and_render.py -c 00Demo -data_path assets/demo -p demo
 
-test: setup lint
+test: setup-test lint
 	$(BIN)/python -m pytest
 
-lint: setup
+lint: setup-test
 	$(BIN)/ruff format --check $(PYTHON_PATHS)
 	$(BIN)/ruff check $(PYTHON_PATHS)
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
 
-format: setup
+format: setup-test
 	$(BIN)/ruff format $(PYTHON_PATHS)
 	$(BIN)/ruff check --fix $(PYTHON_PATHS)
 

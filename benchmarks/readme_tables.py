@@ -35,61 +35,10 @@ def percent(value: float | None) -> str:
     return "undefined" if value is None else f"{100 * value:.2f}"
 
 
-def jobs() -> str:
-    """The whole job on every class that benchmarks/bench_job.py was run on."""
-    rows = []
-    for path in sorted(RESULTS.glob("job_*.json")):
-        content = json.loads(path.read_text())
-        figures, metrics = content["figures"], content["figures"]["metrics"]
-        seconds, poses = metrics["seconds"], figures["poses"]
-        per_picture = sum(seconds[f"{stage}_per_image"] for stage in ("retrieve", "refine", "score"))
-        rows.append(
-            [
-                path.stem.removeprefix("job_"),
-                content["machine"]["device"],
-                f"{seconds['train']:.1f} s" if seconds["train"] else NOT_MEASURED,
-                f"{1000 * per_picture:.0f} ms",
-                " / ".join(percent(metrics[name]) for name in ("image_auroc", "pixel_auroc", "aupro")),
-                f"{poses['rotation_deg']['median']:.3f} / {poses['worst_deg']:.3f}",
-                metrics["features"],
-            ]
-        )
-    header = [
-        "job",
-        "device",
-        "training",
-        "per picture",
-        "image AUROC / pixel AUROC / AUPRO",
-        "rotation error median / worst (degrees)",
-        "features",
-    ]
-    return table(header, rows) if rows else NOT_MEASURED
-
-
 def runs_on_gpu() -> list[dict[str, Any]]:
     """The results of benchmarks/bench_gpu.py, one for every scene that it trained."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("gpu_*.json"))]
     return [content for content in results if "seconds_png_to_ply" in content["figures"]]
-
-
-def training_on_gpu() -> str:
-    """From PNG files to the saved PLY."""
-    rows = []
-    for content in runs_on_gpu():
-        figures = content["figures"]
-        rows.append(
-            [
-                f"{figures['class']}, {figures['width']} px, SH {figures['sh_degree']}, {figures['preset']}",
-                content["machine"]["device"],
-                f"{figures['iterations']} x {figures['views_per_step']}",
-                f"{figures['seconds_png_to_ply']:.1f} s",
-                f"{figures['psnr_unseen']:.2f} dB",
-                f"{figures['gaussians']:,}",
-                f"{figures['frames_per_second']:,.0f}",
-            ]
-        )
-    header = ["scene", "device", "steps x views", "PNG to PLY", "unseen views", "Gaussians", "frames/s"]
-    return table(header, rows) if rows else NOT_MEASURED
 
 
 def poses() -> str:
@@ -121,16 +70,92 @@ def poses() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
-def scores() -> str:
-    """Means over the reported classes of benchmarks/bench_scoring.py."""
-    rows = scoring_tables.means()
-    return table(list(rows[0]), [list(row) for row in rows[1:]]) if rows else NOT_MEASURED
+def figures() -> str:
+    """The one table of the README: what was measured, on what, by which command."""
+    rows = [*_jobs(), *_trainings(), *_poses(), *_scores(), *_decisions()]
+    return table(["what", "on", "figure", "command"], rows) if rows else NOT_MEASURED
 
 
-def decisions() -> str:
-    """What the whole job decided, with poses that it found itself."""
-    rows = scoring_tables.decisions()
-    return table(list(rows[0]), [list(row) for row in rows[1:]])
+def _jobs() -> list[list[str]]:
+    rows = []
+    for path in sorted(RESULTS.glob("job_*.json")):
+        content = json.loads(path.read_text())
+        metrics = content["figures"]["metrics"]
+        seconds = metrics["seconds"]
+        each = sum(seconds[f"{stage}_per_image"] for stage in ("retrieve", "refine", "score"))
+        quality = " / ".join(percent(metrics[name]) for name in ("image_auroc", "pixel_auroc", "aupro"))
+        rows.append(
+            [
+                f"whole job, {path.stem.removeprefix('job_').replace('_', ', ')} px, features {metrics['features']}",
+                content["machine"]["device"],
+                f"image AUROC / pixel AUROC / AUPRO {quality} %; training {seconds['train']:.0f} s, "
+                f"{1000 * each:.0f} ms per picture",
+                "`bench_job`",
+            ]
+        )
+    return rows
+
+
+def _trainings() -> list[list[str]]:
+    return [
+        [
+            f"training, {f['class']}, {f['width']} px, SH {f['sh_degree']}, `{f['preset']}`",
+            content["machine"]["device"],
+            f"{f['seconds_png_to_ply']:.1f} s from PNG to PLY, {f['psnr_unseen']:.2f} dB on unseen views, "
+            f"{f['gaussians']:,} Gaussians",
+            "`bench_gpu`",
+        ]
+        for content in runs_on_gpu()
+        for f in [content["figures"]]
+    ]
+
+
+def _poses() -> list[list[str]]:
+    rows = []
+    for path in sorted(RESULTS.glob("pose_*.json")):
+        content = json.loads(path.read_text())
+        f = content["figures"]
+        found = f["gauss-newton"]
+        seconds = found["seconds_retrieve_per_picture"] + found["seconds_refine_per_picture"]
+        rows.append(
+            [
+                f"poses, {f['class']}, {f['width']} px, {f['pictures']} pictures",
+                content["machine"]["device"],
+                f"rotation error {found['rotation_deg']['median']:.3f} degrees (median), "
+                f"{found['rotation_deg_worst']:.2f} (worst), {1000 * seconds:.0f} ms per picture",
+                "`bench_pose`",
+            ]
+        )
+    return rows
+
+
+def _scores() -> list[list[str]]:
+    header, *found = scoring_tables.means() or [()]
+    rows = [dict(zip(header, row, strict=True)) for row in found]
+    return [
+        [
+            f"scores, mean of {row['classes']} classes, features {row['features']}, {row['models']}",
+            "",
+            f"image AUROC / pixel AUROC / AUPRO {row['clean']}",
+            "`bench_scoring`",
+        ]
+        for row in rows
+        if row["score"] == "ours"
+    ]
+
+
+def _decisions() -> list[list[str]]:
+    header, *found = scoring_tables.decisions()
+    rows = [dict(zip(header, row, strict=True)) for row in found]
+    return [
+        [
+            f"decisions, {row['class']}, features {row['features']}, promised {row['promised']} false alarms",
+            row["device"],
+            f"{row['false alarms']} false alarms of {row['good']} good, {row['misses']} of {row['defective']} missed",
+            "`bench_decision`",
+        ]
+        for row in rows
+    ]
 
 
 def recall() -> str:
@@ -162,13 +187,7 @@ def recall() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "jobs": jobs,
-    "training_on_gpu": training_on_gpu,
-    "poses": poses,
-    "scores": scores,
-    "decisions": decisions,
-}
+TABLES: dict[str, Callable[[], str]] = {"figures": figures}
 
 
 def filled(text: str) -> str:
