@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import scoring_tables
+from PAD_utils.arguments import ArgumentParser
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
@@ -201,4 +202,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
+    ArgumentParser(__doc__).parse_args()
     README.write_text(filled(README.read_text()))

@@ -1,5 +1,6 @@
 """The inspector: photographs in, verdicts out; what it learns, from which views; saved and loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from gaussian_splatting import Camera, Gaussians, PoseEstimate, View
 from PAD_utils import InspectConfig, Inspector, UserError, inspector_files, split
 from PAD_utils import inspector as inspector_module
+from PAD_utils.inspector import Comparison
 from PAD_utils.pose import bank as bank_module
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.normality import Normality
@@ -144,6 +146,8 @@ def test_too_few_good_views_make_no_decisions(
     inspector = Inspector(model, gallery[:3], "gradient", config=InspectConfig(hypotheses=1))
     verdict = inspector.inspect(photo)
     assert verdict.decision is None and verdict.regions == []
+    compared = Comparison(verdict.map, verdict.score, verdict.rendering)
+    assert inspector.decide(compared, replace(verdict.pose, converged=False)).decision == "NOT LOCALISED"
     assert "no decisions: a threshold needs at least 5" in caplog.text
 
 

@@ -24,7 +24,7 @@ def decision_sentence(
     if score is None or threshold is None:
         return ""
     side = "above" if score > threshold else "below"
-    said = f"Score {short(score)} is {short(abs(score - threshold))} {side} the threshold {short(threshold)}"
+    said = f"Score {short(score)} is {abs(score - threshold):.2g} {side} the threshold {short(threshold)}"
     spot = "" if anomaly_map is None else _spot(anomaly_map, mask)
     return f"{said}; the highest spot {spot}." if spot else f"{said}."
 

@@ -1,5 +1,6 @@
 """The last steps of the main job: metrics, the files of the contract, the report, the last words."""
 
+import contextlib
 import time
 from dataclasses import asdict
 from typing import Any
@@ -54,6 +55,8 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
     paths = [map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name) for sample in samples]
     for stale in set((job.folder / MAPS_FOLDER).glob("*/*.tiff")).difference(paths):
         stale.unlink()
+        with contextlib.suppress(OSError):  # other files, or other maps, are in there
+            stale.parent.rmdir()
     for i, sample in enumerate(samples):
         verdict = verdicts.each[i]
         write_map(paths[i], verdict.map.numpy())
