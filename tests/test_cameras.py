@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fake_class import BOXES, NAME, look_at, ray_cast
 from PIL import Image
 
 from PAD_utils.data.intrinsics import Lens, LensSpec, query_lens, read_lens
 from PAD_utils.data.mad import ClassData, Source, load_class, load_queries
 from PAD_utils.errors import UserError
+from tests.fake_class import BOXES, NAME, look_at, ray_cast
 
 FOCAL = 44.44444124775073  # of 32 pixels at the fake class' angle
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from PAD_utils.data.layout import list_class
 from PAD_utils.data.listing import list_pictures, note_left_out, subfolders
 from PAD_utils.data.mad import load_class
+from PAD_utils.errors import UserError
 from tests.fake_class import NAME
 
 
@@ -47,3 +49,14 @@ def test_a_class_with_a_file_that_cannot_be_read_says_so(fake_mad: Path, caplog)
         load_class(fake_mad, NAME)
     said = [record.getMessage() for record in caplog.records if "77.dng" in record.getMessage()]
     assert len(said) == 3 and len(set(said)) == 3
+
+
+def test_a_mask_of_exactly_the_picture_s_name_is_its_mask(fake_mad: Path) -> None:
+    test, truth = (fake_mad / NAME / folder / "Burrs" for folder in ("test", "ground_truth"))
+    (test / "0.png").rename(test / "01.png")
+    (truth / "0_mask.png").rename(truth / "01_mask.png")
+    files = {file.path.name: file.mask for file in list_class(fake_mad, NAME).test if file.defect == "Burrs"}
+    assert (files["1.png"], files["01.png"]) == (truth / "1_mask.png", truth / "01_mask.png")
+    (truth / "1_mask.png").unlink()
+    with pytest.raises(UserError, match=r"01_mask.png would be the mask of .*Burrs/0?1.png and of another"):
+        list_class(fake_mad, NAME)

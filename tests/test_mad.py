@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fake_class import BOXES, NAME, ray_cast
 
 from PAD_utils.data.listing import natural_key
 from PAD_utils.data.mad import CLASSES, load_class, resize_mask
 from PAD_utils.errors import UserError
+from tests.fake_class import BOXES, NAME, ray_cast
 
 
 def rewrite_json(path: Path, change) -> None:

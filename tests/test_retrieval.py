@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pose_scene import camera_at, lopsided, photograph, pose_error, rolled
 
 from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.gaussians import Gaussians
@@ -14,6 +13,7 @@ from PAD_utils.pose.bank import bank_retriever, fibonacci_sphere, make_bank
 from PAD_utils.pose.localize import localize
 from PAD_utils.pose.retrieval import axis_to_ray, gallery_retriever
 from PAD_utils.pose.silhouette import ANGLES, make_thumbnails
+from tests.pose_scene import camera_at, lopsided, photograph, pose_error, rolled
 
 
 @pytest.fixture(scope="module")

@@ -151,9 +151,14 @@ def _train_folder(root: Path, frames: dict[str, Frame]) -> Path:
 
 def _stem_key(path: str) -> str:
     """A picture's name without folder, suffix, "_mask" and leading zeros: other tools rename MAD-Sim's 7 to 007."""
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), _exact(path))
+
+
+def _exact(path: str) -> str:
+    """A picture's name without folder, suffix and "_mask"."""
     name = Path(path).name
     stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in PICTURE_SUFFIXES else name
-    return re.sub(r"\d+", lambda digits: str(int(digits[0])), stem.removesuffix("_mask"))
+    return stem.removesuffix("_mask")
 
 
 def _posed_pictures(root: Path, folder: Path, frames: dict[str, Frame], transforms: Path) -> dict[Path, Frame]:
@@ -201,16 +206,19 @@ def _defect_test_files(root: Path, known: dict[str, Frame]) -> list[TestFile]:
     """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and the frames `known` by "<defect>/<number>", or of
     transforms_test.json if it is there."""
     frames = known | _test_frames(root / "transforms_test.json")
-    files = []
+    files, taken = [], set[Path]()
     for defect in subfolders(root / "test"):
         note_left_out(root / "test" / defect)
         masks = {} if defect == GOOD else _masks_of(root, defect)
         for picture in list_pictures(root / "test" / defect):
             key = _stem_key(picture.name)
-            if masks is not None and defect != GOOD and key not in masks:
+            mask = None if masks is None else masks.get(_exact(picture.name), masks.get(key))
+            if masks is not None and defect != GOOD and mask is None:
                 expected = root / "ground_truth" / defect / f"{picture.stem}_mask.png"
                 raise UserError(f"{expected} is missing; add the mask or remove the picture {picture}")
-            mask = masks.get(key) if masks else None
+            if mask in taken:
+                raise UserError(f"{mask} would be the mask of {picture} and of another; name it as its picture")
+            taken.update([mask] if mask else [])
             files.append(_test_file(defect, picture, mask, frames.get(f"{defect}/{key}")))
     return files
 
@@ -221,10 +229,11 @@ def _test_file(defect: str, picture: Path, mask: Path | None, frame: Frame | Non
 
 
 def _masks_of(root: Path, defect: str) -> dict[str, Path] | None:
-    """The masks of a defect by picture; None when the class has no ground truth at all."""
+    """The masks of a defect by its pictures' names, exact names first; None when the class has no ground truth."""
     if not (root / "ground_truth").is_dir():
         return None
-    return {_stem_key(path.name): path for path in list_pictures(root / "ground_truth" / defect)}
+    masks = list_pictures(root / "ground_truth" / defect)
+    return {_stem_key(path.name): path for path in masks} | {_exact(path.name): path for path in masks}
 
 
 def _test_frames(path: Path) -> dict[str, Frame]:
