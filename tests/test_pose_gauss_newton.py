@@ -13,8 +13,9 @@ from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.pyramid import blur, shrink
+from gaussian_splatting.pose.search import best_rivals
 from gaussian_splatting.pose.simplify import merged
-from gaussian_splatting.pose.solve import solved
+from gaussian_splatting.pose.solve import solved, start_state
 from gaussian_splatting.pose.types import Refiner
 from gaussian_splatting.rendering import render
 from tests.pose_scene import ANGLE_X, camera_at, disturbed, lopsided, photograph, pose_error, rolled
@@ -111,6 +112,23 @@ def test_the_right_hypothesis_wins_on_a_nearly_symmetric_object(model: Gaussians
     starts = [disturbed(behind, symmetric, 5, 0.05, 8), disturbed(true, symmetric, 10, 0.05, 9)]
     (estimate,) = GaussNewtonRefiner().refine(symmetric, photograph(symmetric, true)[None], [starts])
     assert pose_error(estimate.camera, true).rotation_deg < 0.05
+
+
+def test_the_back_found_many_times_does_not_displace_the_front() -> None:
+    """At 64 px the back of a figure may cost less than its front: then the front must go on too, once."""
+    front, back = camera_at((1, 0, 0.2)), camera_at((-1, 0, 0.2))
+    near = [disturbed(front, lopsided(30), 1.0, 0.0, seed) for seed in range(3)]
+    poses = torch.stack([camera.cam_from_world for camera in (back, near[0], back, near[1], back, near[2])])
+    poses = torch.cat((poses, torch.stack([back.cam_from_world] * 3 + [front.cam_from_world] * 3)))
+    alive = torch.ones(12, dtype=torch.bool)
+    alive[9] = False  # what fills up a shorter list
+    state = start_state(torch.arange(2).repeat_interleave(6), poses, alive)
+    cost = torch.tensor([0.3, 0.4, 0.31, 0.39, 0.32, 0.41, 0.3, 0.3, 0.3, 0.0, 0.9, torch.nan])
+    kept = best_rivals(state, cost, pictures=2, keep=3)
+    assert torch.equal(kept.cam_from_world[[0, 1, 3, 4]], poses[[0, 3, 6, 10]])
+    assert kept.alive.tolist() == [True, True, False, True, True, False]
+    assert kept.picture.tolist() == [0, 0, 0, 1, 1, 1]
+    assert best_rivals(state, cost, 2, keep=2, margin=2.0).alive.tolist() == [True, True, True, False]
 
 
 def with_its_half_turn(model: Gaussians) -> Gaussians:

@@ -30,8 +30,9 @@ _DISTANCE_STEP = 1.1  # distances are rounded to powers of this, so that simplif
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
-# Two iterations at 100 px show which hypothesis is right; Tukey's weights, at the last level, do the rest.
-LEVELS = (Level(64, 6, 3), Level(100, 2, 1), Level(200, 2, 1), Level(400, 1, 1), Level(800, 1, 1))
+# Two iterations at 100 px mostly show which hypothesis is right; rivals that come near it go on to 200 px. Tukey's
+# weights, at the last level, do the rest.
+LEVELS = (Level(64, 6, 3), Level(100, 2, 2, margin=2.0), Level(200, 2, 1), Level(400, 1, 1), Level(800, 1, 1))
 
 
 _Key = tuple[float, float, int, int]  # distance, focal length, width and height
@@ -149,6 +150,7 @@ class GaussNewtonRefiner:
         # Shorter lists are filled up with their last hypothesis, so that every picture has equally many.
         most = max(len(cameras) for cameras in hypotheses)
         filled = [camera for cameras in hypotheses for camera in cameras + cameras[-1:] * (most - len(cameras))]
+        alive = torch.tensor([i < len(cameras) for cameras in hypotheses for i in range(most)], device=device)
         poses, intrinsics = stack_cameras(filled, device, torch.float64)
         images, intrinsics = images.to(device), intrinsics[::most].to(dtype)
         fitted_side = self.fitted_side or max(images.shape[1:3])
@@ -157,7 +159,7 @@ class GaussNewtonRefiner:
         }
         background, _ = border_color(shrink(images, JUDGED_PX).permute(0, 3, 1, 2).to(dtype) / 255)
         scene = Scene(pictures, models.center, background, buffers=None)
-        return scene, start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses)
+        return scene, start_state(torch.arange(len(images), device=device).repeat_interleave(most), poses, alive)
 
     def _levels_for(self, longer_side: int) -> list[Level]:
         """The levels that are clearly smaller than the picture, and those for the picture itself, up to the largest."""

@@ -7,6 +7,7 @@ photograph, which averaging has filtered with a box, gets the rest. Otherwise th
 appears too near.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,17 +31,20 @@ _JUDGED_SCALE = 0.05  # of its residuals
 # Least scale of the residuals. Most pixels are flat and fit well from the start, so their median alone would take the
 # edges, which hold the pose, for outliers.
 _LEAST_SCALE = {"huber": 0.1, "tukey": 0.03}
+_BASIN_DEG = 5.0  # poses nearer to each other than this will end at the same place
 _SATURATED = 254.5 / 255
 _BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
 
 
 @dataclass(frozen=True)
 class Level:
-    """One step of the pyramid: at most `side` pixels, so many iterations, then the best `keep` hypotheses go on."""
+    """One step of the pyramid: at most `side` pixels, so many iterations, then the best `keep` hypotheses go on, one of
+    each basin. Those that cost more than `margin` times the best are dropped."""
 
     side: int
     iterations: int
     keep: int
+    margin: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,10 @@ def search(scene: Scene, state: PoseState, plan: Plan) -> Found:
     """The best pose of each picture. `state` holds equally many for each."""
     for i, level in enumerate(plan.levels):
         state, cost = _descend(scene, state, plan, level.side, level.iterations, "huber", follow=i == 0)
-        state = _best(state, cost, len(scene.background), 1 if i == len(plan.levels) - 1 else level.keep)
+        last = i == len(plan.levels) - 1
+        state = best_rivals(state, cost, len(scene.background), 1 if last else level.keep, level.margin)
     state, _ = _descend(scene, state, plan, plan.levels[-1].side, plan.polish, "tukey", follow=False)
-    judged = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=torch.ones_like(state.active))
+    judged = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=state.alive)
     return Found(state, _evaluate(scene, scene.pictures[JUDGED_PX], judged, "huber").cost)
 
 
@@ -124,7 +129,7 @@ def _descend(
     fast, and costs of different scales do not compare.
     """
     pictures, count = scene.pictures[side], len(scene.background)
-    state = state._replace(active=torch.ones_like(state.active), damping=torch.full_like(state.damping, DAMPING))
+    state = state._replace(active=state.alive, damping=torch.full_like(state.damping, DAMPING))
     equations = _evaluate(scene, pictures, state, robust)
     for i in range(iterations):
         if follow or i == 0:
@@ -178,10 +183,23 @@ def _background(scene: Scene, state: PoseState) -> Float[Tensor, "p 3"]:
     return torch.where(measured >= _SATURATED, measured * state.gain.clamp_min(1)[:, None], measured)
 
 
-def _best(state: PoseState, cost: Float[Tensor, "p"], pictures: int, keep: int) -> PoseState:
-    """Of each picture's poses the `keep` that cost least, best first."""
-    per_picture = len(cost) // pictures
-    order = torch.where(torch.isfinite(cost), cost, torch.full_like(cost, torch.inf)).view(pictures, per_picture)
-    best = order.argsort(dim=1, stable=True)[:, :keep]
-    first = torch.arange(pictures, device=cost.device)[:, None] * per_picture
-    return state.select((best + first).flatten())
+def best_rivals(
+    state: PoseState, cost: Float[Tensor, "p"], pictures: int, keep: int, margin: float = math.inf
+) -> PoseState:
+    """Of each picture's poses the cheapest, then the cheapest of those in another basin, and so on: `keep` poses, best
+    first. Small pictures hardly tell an object's front from its back, and the best few of all would be one basin, found
+    again and again. Where there are no more rivals within `margin` times the best cost, the pose is not alive."""
+    rotation = state.cam_from_world[:, :3, :3].unflatten(0, (pictures, -1))
+    fit = state.alive & torch.isfinite(cost)
+    left = torch.where(fit, cost, torch.full_like(cost, torch.inf)).view(pictures, -1)
+    limit = margin * left.amin(1)
+    first = torch.arange(pictures, device=cost.device)
+    chosen, alive = [], []
+    for rank in range(min(keep, left.shape[1])):
+        lowest, best = left.min(1)
+        chosen.append(best + first * left.shape[1])
+        alive.append((lowest <= limit) & torch.isfinite(lowest) | (rank == 0))
+        trace = (rotation * rotation[first, best][:, None]).sum(3).sum(2)
+        left = left.masked_fill(trace > 1 + 2 * math.cos(math.radians(_BASIN_DEG)), torch.inf)
+    kept = state.select(torch.stack(chosen, dim=1).flatten())
+    return kept._replace(alive=torch.stack(alive, dim=1).flatten())

@@ -26,7 +26,8 @@ _BRIGHTNESS_PRIOR = 1e-3  # weight of gain = 1 and offset = 0 per touched pixel:
 
 class PoseState(NamedTuple):
     """P poses under way, equally many in a row for each picture; float64. `scale` of the residuals is shared within a
-    picture, so that costs compare. `step` is the length of the last step (radians, or share of the distance)."""
+    picture, so that costs compare. `step` is the length of the last step (radians, or share of the distance). A pose
+    that is not `alive` has been given up and only fills a place; one that is not `active` has settled at this level."""
 
     picture: Int[Tensor, "p"]
     cam_from_world: Float[Tensor, "p 4 4"]
@@ -34,6 +35,7 @@ class PoseState(NamedTuple):
     offset: Float[Tensor, "p"]
     scale: Float[Tensor, "p"]
     damping: Float[Tensor, "p"]
+    alive: Bool[Tensor, "p"]
     active: Bool[Tensor, "p"]
     step: Float[Tensor, "p"]
     steps: Int[Tensor, "p"]
@@ -43,7 +45,9 @@ class PoseState(NamedTuple):
         return PoseState(*(tensor[index] for tensor in self))
 
 
-def start_state(picture: Int[Tensor, "p"], cam_from_world: Float[Tensor, "p 4 4"]) -> PoseState:
+def start_state(
+    picture: Int[Tensor, "p"], cam_from_world: Float[Tensor, "p 4 4"], alive: Bool[Tensor, "p"]
+) -> PoseState:
     """Poses before their first step."""
     one = torch.ones_like(cam_from_world[:, 0, 0], dtype=torch.float64)
     return PoseState(
@@ -53,7 +57,8 @@ def start_state(picture: Int[Tensor, "p"], cam_from_world: Float[Tensor, "p 4 4"
         offset=0 * one,
         scale=SCALE_START * one,
         damping=DAMPING * one,
-        active=one > 0,
+        alive=alive,
+        active=alive,
         step=torch.full_like(one, torch.inf),
         steps=torch.zeros_like(picture),
     )
@@ -133,8 +138,9 @@ def residual_scale(histogram: Int[Tensor, "p bins"], pictures: int, least: float
     median = (bin_index + ((half - below) / inside).clamp(0, 1))[:, 0] * (RESIDUAL_MAX / RESIDUAL_BINS)
     scale = (_NORMAL_FROM_MAD * median).clamp(least, _SCALE_MAX)
     # Where nothing was touched the median is zero and says nothing.
-    scale = torch.where(count[:, -1] > 0, scale, torch.full_like(scale, SCALE_START))
-    return scale.view(pictures, -1).amin(1, keepdim=True).expand(-1, len(scale) // pictures).reshape(-1)
+    scale = torch.where(count[:, -1] > 0, scale, torch.full_like(scale, torch.inf)).view(pictures, -1)
+    smallest = scale.amin(1, keepdim=True).expand_as(scale).reshape(-1)
+    return torch.where(torch.isfinite(smallest), smallest, torch.full_like(smallest, SCALE_START))
 
 
 def _where(mask: Bool[Tensor, "p"], a: Tensor, b: Tensor) -> Tensor:
