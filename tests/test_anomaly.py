@@ -13,6 +13,7 @@ from torch import Tensor
 from PAD_utils.score import anomaly
 from PAD_utils.score.anomaly import ScoreConfig, median_filtered, score_pairs
 from PAD_utils.score.features import CallableFeatures, GradientFeatures
+from PAD_utils.score.regions import find_regions
 
 MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
 
@@ -62,9 +63,9 @@ def test_paper_score_is_the_published_protocol(size: int) -> None:
     scores = score_pairs(CallableFeatures("random", network), queries, renderings, ScoreConfig.paper())
     for i in range(len(queries)):
         twin = paper_twin(network, queries[i], renderings[i])
-        np.testing.assert_allclose(float(scores.image_scores[i]), twin.max(), rtol=1e-5)
         at_query_size = F.interpolate(torch.from_numpy(twin)[None, None], size=(size, size), mode="bilinear")[0, 0]
         torch.testing.assert_close(scores.maps[i], at_query_size, rtol=1e-4, atol=1e-5 * float(twin.max()))
+        np.testing.assert_allclose(float(scores.image_scores[i]), float(at_query_size.max()), rtol=1e-5)
 
 
 @pytest.mark.parametrize("config", [ScoreConfig.paper(), ScoreConfig.fast()], ids=["paper", "fast"])
@@ -87,6 +88,15 @@ def test_scores_do_not_depend_on_the_batch(config: ScoreConfig) -> None:
     alone = score_pairs(GradientFeatures(), queries[3:4], renderings[3:4], config)
     torch.testing.assert_close(together.maps[3:4], alone.maps, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(together.image_scores[3:4], alone.image_scores, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [ScoreConfig.paper(), ScoreConfig.fast()], ids=["paper", "fast"])
+def test_the_score_of_a_picture_is_the_maximum_of_its_map_also_where_that_was_enlarged(config: ScoreConfig) -> None:
+    scores = score_pairs(GradientFeatures(), *pictures(2, 800), config)
+    assert torch.equal(scores.image_scores, scores.maps.flatten(1).amax(1))
+    for score_map, score in zip(scores.maps, scores.image_scores.tolist(), strict=True):
+        assert find_regions(score_map.numpy(), score * (1 - 1e-9))
+        assert not find_regions(score_map.numpy(), score)
 
 
 @pytest.mark.parametrize("config", [ScoreConfig.paper(), ScoreConfig.fast()], ids=["paper", "fast"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gaussian_splatting.training.exposure import Exposures
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import split, split_by_name
@@ -15,6 +16,8 @@ from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import Ledger
 from tests.pose_scene import camera_at, lopsided
+
+TRAINED = TrainResult(lopsided(20), 30.0, 1.0, [], (1.0, 1.0, 1.0), Exposures.equal(48))
 
 
 def views(count: int) -> list[View]:
@@ -51,7 +54,7 @@ def test_training_does_not_see_them_and_a_later_run_knows(
 
     def train(seen: list[View], *_: object, **__: object) -> TrainResult:
         trained_on.extend(names(seen))
-        return TrainResult(lopsided(20), 30.0, 1.0, [])
+        return TRAINED
 
     monkeypatch.setattr(steps, "train", train)
     gallery, job = views(56), Job(RunConfig(preset=preset), torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
@@ -65,7 +68,7 @@ def test_training_does_not_see_them_and_a_later_run_knows(
 
 
 def test_a_folder_of_an_earlier_version_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "train", lambda *_, **__: TrainResult(lopsided(20), 30.0, 1.0, []))
+    monkeypatch.setattr(steps, "train", lambda *_, **__: TRAINED)
     job = Job(RunConfig(preset="paper"), torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
     model = steps.train_or_load(job, views(8))
     key = json.loads((tmp_path / "state.json").read_text())["train"]["fingerprint"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from PAD_utils.evaluate.__main__ import evaluate_folder
 from PAD_utils.evaluate.maps import read_map
 from PAD_utils.run.steps import newest_model
 from tests.fake_class import NAME
@@ -19,6 +20,9 @@ from train_and_render import main
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["-c", "00Fake", "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
+
+
+AREAS = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def run(data_path: Path, *more: str) -> Path:
@@ -56,6 +60,9 @@ def test_files_of_the_contract(fake_mad: Path) -> None:
         assert f"{row['defect']}/{row['name']}.png" in poses
         assert read_map(folder / "anomaly_maps" / row["defect"] / f"{row['name']}.tiff").shape == (32, 32)
         assert row["label"] == str(int(row["defect"] != "good"))
+        assert float(row["score"]) == read_map(folder / "anomaly_maps" / row["defect"] / f"{row['name']}.tiff").max()
+    again = evaluate_folder(folder / "anomaly_maps", fake_mad / NAME / "ground_truth")
+    assert {key: again[key] for key in AREAS} == {key: metrics[key] for key in AREAS}
     assert {"configuration", "seed", "versions", "device", "git_commit", "start", "end"} <= set(
         json.loads((folder / "run.json").read_text())
     )

@@ -57,7 +57,8 @@ class ScoreConfig:
 
 @dataclass(frozen=True)
 class Scores:
-    """Anomaly maps at the queries' size (float32, larger is more anomalous) and one score an image."""
+    """Anomaly maps at the queries' size (float32, larger is more anomalous) and one score an image, its map's maximum:
+    what is above the threshold in the map decides."""
 
     maps: Float[Tensor, "q h w"]
     image_scores: Float[Tensor, "q"]
@@ -191,7 +192,8 @@ def _score_batch(
                 ratio = median_filtered(ratio)
             energy = _surprise(ratio, own_noise) * (_COLOR_WEIGHT if i == 0 else 1.0)
         total += _resampled(energy, (total.shape[1], total.shape[2]), config.sigma)
-    return Scores(_resampled(whole, (height, width), 0.0), whole.flatten(1).amax(1))
+    maps = _resampled(whole, (height, width), 0.0)
+    return Scores(maps, maps.flatten(1).amax(1))
 
 
 def _own_noise(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"], usual: float) -> Float[Tensor, "b h w"]:

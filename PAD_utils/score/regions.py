@@ -26,6 +26,7 @@ class Region:
 
 def find_regions(anomaly_map: Float[np.ndarray, "h w"], threshold: float) -> list[Region]:
     """The 8-connected regions that reach above `threshold` somewhere, highest peak first; none if none does."""
+    anomaly_map = anomaly_map.astype(np.float64)  # compared in float32, a score just above the threshold would equal it
     candidates = (anomaly_map > _EXTENT * threshold).astype(np.uint8)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(candidates, connectivity=8)
     regions = []
