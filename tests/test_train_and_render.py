@@ -14,6 +14,8 @@ import pytest
 
 from PAD_utils.evaluate.__main__ import evaluate_folder
 from PAD_utils.evaluate.maps import read_map
+from PAD_utils.inspector import Inspector
+from PAD_utils.run import steps
 from PAD_utils.run.steps import newest_model
 from tests.fake_class import NAME
 from train_and_render import main
@@ -96,14 +98,35 @@ def test_trained_model_is_used_without_training(fake_mad: Path) -> None:
     assert json.loads((folder / "metrics.json").read_text())["image_auroc"] == json.loads(before)["image_auroc"]
 
 
-def test_pictures_of_a_folder_are_inspected(fake_mad: Path) -> None:
-    run(fake_mad)
-    pictures = fake_mad / "00Fake" / "test" / "good"
-    folder = run(fake_mad, "-train", "0", "--images", str(pictures))
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["image_auroc"] is None and "--images" in metrics["undefined"]["image_auroc"]
-    assert all(row["label"] == "" for row in csv.DictReader((folder / "images.csv").open()))
-    assert {path.name for path in (folder / "anomaly_maps").glob("*")} == {"images"}
+def test_an_inspection_has_a_folder_of_its_own_and_makes_nothing_a_second_time(
+    fake_mad: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(fake_mad)
+    before = results(folder)
+    good = fake_mad / "00Fake" / "test" / "good"
+    monkeypatch.setattr(Inspector, "_learn", lambda *_: pytest.fail("learned a second time"))
+    monkeypatch.setattr(steps, "make_retriever", lambda *_: pytest.fail("made a second time"))
+    decisions = []
+    for _ in range(2):
+        run(fake_mad, "-train", "0", "--images", str(good))
+        inspection = folder / "inspections" / "good"
+        metrics = json.loads((inspection / "metrics.json").read_text())
+        rows = list(csv.DictReader((inspection / "images.csv").open()))
+        assert metrics["image_auroc"] is None and "--images" in metrics["undefined"]["image_auroc"]
+        assert all(row["label"] == "" for row in rows)
+        assert {path.name for path in (inspection / "anomaly_maps").glob("*")} == {"images"}
+        decisions.append([(row["name"], row["score"], row["decision"]) for row in rows])
+        assert (inspection / "report.html").exists()
+    tested = [row for row in csv.DictReader((folder / "images.csv").open()) if row["defect"] == "good"]
+    assert decisions[0] == decisions[1] == [(row["name"], row["score"], row["decision"]) for row in tested]
+    shutil.copytree(good, fake_mad / "others" / "good")
+    elsewhere = [*QUICK, "--refiner", "adam", "-data_path", str(fake_mad), "-p", "other", "--model", str(folder)]
+    assert main([*elsewhere, "--images", str(fake_mad / "others" / "good")]) == 0
+    assert (folder / "inspections" / "good_2" / "metrics.json").exists()
+    assert main([*elsewhere, "--images", str(good), "--output", str(fake_mad / "chosen")]) == 0
+    assert (fake_mad / "chosen" / "metrics.json").exists()
+    shutil.rmtree(folder / "inspections")
+    assert results(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -114,6 +137,7 @@ def test_pictures_of_a_folder_are_inspected(fake_mad: Path) -> None:
         (["--device", "cuda:77"], "cuda:77"),
         (["--device", "meta"], "meta"),
         (["--images", "no_such_folder"], "no_such_folder"),
+        (["--model", "no_such_model"], "no_such_model"),
         (["--weights", "no_such_file.pth", "--features", "efficientnet-b4"], "no_such_file.pth"),
     ],
 )
@@ -161,7 +185,7 @@ def test_the_model_of_the_most_iterations_is_taken(tmp_path: Path) -> None:
     assert newest_model(tmp_path).parent.name == "iteration_1000"
 
 
-@pytest.mark.parametrize("script", sorted(p.name for p in ROOT.glob("*.py")))
+@pytest.mark.parametrize("script", sorted(p.name for p in ROOT.glob("*.py") if p.name != "setup.py"))
 def test_help_is_complete(script: str) -> None:
     result = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "usage:" in result.stdout

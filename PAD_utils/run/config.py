@@ -41,6 +41,13 @@ class RunConfig:
     images: Path | None = _option(
         _DATA, None, "--images", "inspect the pictures of this folder instead of the test set", type=Path
     )
+    model: Path | None = _option(
+        _DATA,
+        None,
+        "--model",
+        "result folder of a finished run whose model is used (default: this run's own)",
+        type=Path,
+    )
     prefix: str = _option(_DATA, "splatpose", "-p --prefix", "first part of the result folder's name")
     output: Path | None = _option(
         _DATA, None, "--output", "result folder (default: <data_path>/results_<prefix>_<seed>/<class>)", type=Path
@@ -137,8 +144,20 @@ class RunConfig:
         return dataclasses.replace(self, **chosen)
 
     @property
+    def model_folder(self) -> Path:
+        """The result folder that holds the model: the one that --model names, or this run's own."""
+        return self.model or self._own_folder
+
+    @property
     def folder(self) -> Path:
-        """Where the run leaves its files."""
+        """Where the run leaves its files. An inspection (--images) has a folder of its own below that of the model,
+        unless there are both --model and --output."""
+        if self.images is None or (self.model and self.output):
+            return self._own_folder
+        return self.model_folder / "inspections" / self.images.resolve().name
+
+    @property
+    def _own_folder(self) -> Path:
         return self.output or self.data_path / f"results_{self.prefix}_{self.seed}" / self.classname
 
     def as_json(self) -> dict[str, Any]:
@@ -205,6 +224,8 @@ def config_from(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
         value = getattr(config, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1, got {value}")
+    if config.model is not None:
+        config = dataclasses.replace(config, train=0)
     return config.resolved()
 
 

@@ -18,7 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gaussian_splatting.files import remove_leftovers
 from PAD_utils.errors import UserError
-from PAD_utils.files import write_json
+from PAD_utils.files import read_json, write_json
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.ledger import Ledger
 
@@ -32,7 +32,8 @@ _PACKAGES = ("torch", "torchvision", "numpy", "diff-gaussian-rasterization", "si
 
 @dataclass(frozen=True)
 class Job:
-    """One run under way: configuration, where it computes and writes, and what earlier tries have finished."""
+    """One run under way: configuration, where it computes and writes, and what earlier tries have finished. The model
+    and what is made once from it lie in the folder of the ledger, which inspections share."""
 
     config: RunConfig
     device: torch.device
@@ -47,14 +48,17 @@ def open_job(config: RunConfig) -> Job:
     something to write. A folder belongs to one run at a time. Raises UserError when the device is not there."""
     device = choose_device(config.device)
     said = collect_warnings()
+    if config.model is not None and not config.model.is_dir():
+        raise UserError(f"--model {config.model}: no such folder; name the result folder of a finished run")
+    folder = _free_folder(config)
     try:
-        remove_leftovers(config.folder)
+        remove_leftovers(folder)
     except OSError as error:
         raise UserError(
-            f"{config.folder} cannot be written to ({error.strerror}); choose another place with --output"
+            f"{folder} cannot be written to ({error.strerror}); choose another place with --output"
         ) from error
-    log.info("%s, preset %s, on %s; results in %s", config.classname, config.preset, device_name(device), config.folder)
-    return Job(config, device, config.folder, Ledger(config.folder), time.time(), said)
+    log.info("%s, preset %s, on %s; results in %s", config.classname, config.preset, device_name(device), folder)
+    return Job(config, device, folder, Ledger(config.model_folder), time.time(), said)
 
 
 class _Collector(logging.Handler):
@@ -77,6 +81,24 @@ def collect_warnings() -> list[str]:
             logger.removeHandler(earlier)
         logger.addHandler(collector)
     return collector.said
+
+
+def _free_folder(config: RunConfig) -> Path:
+    """The folder of the configuration; for an inspection with a number behind it where the folder holds one of other
+    pictures of the same folder name."""
+    folder, number = config.folder, 1
+    while config.images is not None and _inspected(folder) not in (None, config.images.resolve()):
+        number += 1
+        folder = config.folder.with_name(f"{config.folder.name}_{number}")
+    return folder
+
+
+def _inspected(folder: Path) -> Path | None:
+    """Which pictures the finished inspection in a folder looked at; None where there is none."""
+    try:
+        return Path(read_json(folder / "run.json")["inspected"])
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -114,6 +136,7 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
         },
         "device": device_name(job.device),
         "git_commit": git_commit(),
+        **({"inspected": str(job.config.images.resolve())} if job.config.images else {}),
         "start": _iso(job.started),
         "end": _iso(time.time()),
         **more,

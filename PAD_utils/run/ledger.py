@@ -54,6 +54,7 @@ class Ledger:
     """The file `state.json` of a run: for each finished stage its fingerprint and what later stages need of it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / "state.json"
         self._stages: dict[str, dict[str, Any]] = self._read() if self._path.exists() else {}
 

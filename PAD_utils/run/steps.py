@@ -77,16 +77,16 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
     """Step 2: the Gaussians, trained now, in an earlier run of the same configuration, or (-train 0) by anyone."""
     config = job.config
     training = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
-    path = job.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
+    path = job.ledger.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
     if not config.train:
-        path = path if path.exists() else newest_model(job.folder)
+        path = path if path.exists() else newest_model(job.ledger.folder)
         return Model(_load_model(job, path, world), path, fingerprint_file(path), *_known_facts(job), world)
     views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
     key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen), world)
     facts = job.ledger.find("train", key)
-    checkpoint = job.folder / "checkpoint.pt"
+    checkpoint = job.ledger.folder / "checkpoint.pt"
     if facts is None or not path.exists():
-        with explaining(job.folder):
+        with explaining(job.ledger.folder):
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians, world)
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
@@ -128,7 +128,7 @@ def open_inspector(
 ) -> Inspector:
     """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
     configuration saved it. The rate of false alarms may be another one. `lens` as that of InspectConfig."""
-    config, folder, refiner = job.config, job.folder / "inspector", make_refiner(job)
+    config, folder, refiner = job.config, job.ledger.folder / "inspector", make_refiner(job)
     score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
     setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, lens, model.world)
     weights = config.weights and fingerprint_file(config.weights)
@@ -144,7 +144,6 @@ def open_inspector(
         else:
             if inspector.config.false_alarm_rate != config.false_alarm_rate and inspector.calibration is not None:
                 inspector.calibrate(config.false_alarm_rate)
-                inspector.save(folder)
             return inspector
     views = split_by_name(gallery, model.held_out)
     retriever = make_retriever(job, model, gallery)
@@ -228,7 +227,7 @@ def newest_model(folder: Path) -> Path:
     models = {p.parent.name.partition("_")[2]: p for p in folder.glob("point_cloud/iteration_*/point_cloud.ply")}
     numbered = {int(number): path for number, path in models.items() if number.isdecimal()}
     if not numbered:
-        raise UserError(f"{folder} holds no point_cloud/iteration_<N>/point_cloud.ply; train first, with -train 1")
+        raise UserError(f"{folder} holds no point_cloud/iteration_<N>/point_cloud.ply; train first, with --train 1")
     return numbered[max(numbered)]
 
 
