@@ -17,7 +17,7 @@ _POSITION = ["x", "y", "z"]
 _COLUMNS_AFTER_SH = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 
 
-def save_ply(path: Path, gaussians: Gaussians, world: World = USERS_WORLD) -> None:
+def save_ply(path: Path | str, gaussians: Gaussians, world: World = USERS_WORLD) -> None:
     """Writes the usual columns (x y z nx ny nz f_dc_* f_rest_* opacity scale_* rot_*; raw values), in the user's world.
 
     f_rest is channel-major as in 3DGS: all coefficients of red, then of green, then of blue. All are float32; so far
@@ -46,7 +46,7 @@ def save_ply(path: Path, gaussians: Gaussians, world: World = USERS_WORLD) -> No
         PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
 
 
-def load_ply(path: Path, world: World = USERS_WORLD) -> Gaussians:
+def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
     """The Gaussians of a 3DGS PLY file in the user's world, on the CPU, in `world`.
 
     Raises ValueError naming the file if it is missing, damaged, lacks a column or holds NaN or infinity.

@@ -93,7 +93,7 @@ class Source:
 
 
 def load_class(
-    data_path: Path, classname: str, resolution: int | None = None, source: Source | None = None
+    data_path: Path | str, classname: str, resolution: int | None = None, source: Source | None = None
 ) -> ClassData:
     """Reads a class; `description` says which layout was found. `resolution` is short for Source(resolution).
 
