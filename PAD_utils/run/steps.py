@@ -135,13 +135,16 @@ def open_inspector(
     asked = asdict(replace(setting, false_alarm_rate=0.0)), pyramid.name, weights, config.refiner, config.k
     known = model.fingerprint, fingerprint_views(gallery), list(model.held_out), _retrieval(job)
     key = fingerprint(*asked, *known)
-    if job.ledger.find("inspector", key) is not None:
+    facts, said = job.ledger.find("inspector", key), len(job.warnings)
+    if facts is not None:
         retriever = make_retriever(job, model, gallery) if config.retrieval == "loftr" else None
         try:
             inspector = Inspector.load(folder, pyramid, retriever=retriever, refiner=refiner, device=job.device)
         except UserError as error:
             log.warning("%s: it is made anew", error)
         else:
+            for line in facts["warnings"]:
+                log.warning("%s", line)
             if inspector.config.false_alarm_rate != config.false_alarm_rate and inspector.calibration is not None:
                 inspector.calibrate(config.false_alarm_rate)
             return inspector
@@ -152,7 +155,7 @@ def open_inspector(
         refiner=refiner,
     )  # fmt: skip
     inspector.save(folder)
-    job.ledger.record("inspector", key, {})
+    job.ledger.record("inspector", key, {"warnings": job.warnings[said:]})
     return inspector
 
 
