@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 _STEPS_PER_TABLE = 1024  # a longer run is cut
 _GROWTH = 1.3  # spare room when buffers are made
-_ENTRIES_PER_SPLAT = 8  # the first guess; lists grow to what a step needs
 _UPDATE_THREADS = 128
 
 
 class CudaEngine:
-    """The engine of train.py on a GPU."""
+    """The engine of train.py on a GPU. `entries_per_splat`: the first guess; lists grow to what a step needs."""
 
-    def __init__(self, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device | str, entries_per_splat: int = 8) -> None:
+        self._entries_per_splat = entries_per_splat
         self._device = torch.device(device)
         if self._device.type == "cuda" and self._device.index is None:
             self._device = torch.device("cuda", torch.cuda.current_device())
@@ -96,7 +96,7 @@ class CudaEngine:
         if old is not None and (old.slots, old.coefficients) == (slots, coefficients) and count <= old.capacity:
             return
         capacity = blocks(int(count * _GROWTH), _UPDATE_THREADS) * _UPDATE_THREADS
-        entries = max(_ENTRIES_PER_SPLAT * capacity * slots, old.entry_capacity if old else 0)
+        entries = max(self._entries_per_splat * capacity * slots, old.entry_capacity if old else 0)
         self._buffers, self._graph = None, None
         del old  # its memory is free before the new is taken
         self._buffers = Buffers(self._views.grid, slots, coefficients, capacity, entries, self._device)

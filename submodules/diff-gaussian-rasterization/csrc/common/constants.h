@@ -1,5 +1,5 @@
-// Every number that shapes a picture, with its reason. diff_gaussian_rasterization/reference/rasterize.py holds the same numbers
-// under the same names, and a test keeps the two equal: one `constexpr` per line.
+// Every number that shapes a picture, with its reason. diff_gaussian_rasterization/constants.py holds the same numbers under
+// the same names, and a test keeps the two equal: one `constexpr` per line.
 #pragma once
 
 namespace gs {

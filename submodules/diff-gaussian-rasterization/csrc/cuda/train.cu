@@ -8,7 +8,7 @@
 namespace gs {
 
 constexpr int UPDATE_THREADS = 128;
-constexpr float BETA_1 = 0.9f, BETA_2 = 0.999f;  // as engine.ADAM_BETAS and ADAM_EPS
+constexpr float BETA_1 = 0.9f, BETA_2 = 0.999f;  // as ADAM_BETAS and ADAM_EPS of training/state.py
 constexpr float EPSILON = 1e-15f;
 
 // One row of the table of rates.
