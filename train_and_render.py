@@ -28,8 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     names = arguments.classname
     arguments.classname = names[0]
     config = config_from(parser, arguments)
-    if config.output and names != names[:1]:
-        parser.error("--output is the folder of one class; leave it out to run several")
+    if names != names[:1] or names == ["all"]:
+        for flag in ("output", "model"):
+            if getattr(config, flag):
+                parser.error(f"--{flag} is the folder of one class; leave it out to run several")
     return run_script(lambda: run_classes(config, names), bool(config.verbose))
 
 

@@ -93,10 +93,12 @@ def test_help_tells_what_the_preset_decides(capsys: pytest.CaptureFixture[str]) 
     assert "(default: 0.01)" in text and "default: None" not in text and "default: False" not in text
 
 
-def test_one_result_folder_is_for_one_class(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("flag", ["--output", "--model"])
+@pytest.mark.parametrize("classes", [["a", "b"], ["all"]])
+def test_one_result_folder_is_for_one_class(capsys: pytest.CaptureFixture[str], flag: str, classes: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        train_and_render.main(["-c", "a", "b", "--output", "x"])
-    assert "--output is the folder of one class" in capsys.readouterr().err
+        train_and_render.main(["-c", *classes, flag, "x"])
+    assert f"{flag} is the folder of one class" in capsys.readouterr().err
 
 
 def test_a_wrong_name_among_several_is_said_before_any_work(fake_mad: Path, capsys: pytest.CaptureFixture[str]) -> None:

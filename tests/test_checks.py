@@ -11,6 +11,7 @@ import torch
 
 import train_and_pose_est
 import train_and_render
+from gaussian_splatting.training.initialize import NoHull
 from PAD_utils.errors import UserError
 from PAD_utils.run import job as job_module
 from PAD_utils.run.checks import check_space
@@ -107,3 +108,18 @@ def test_a_job_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not job.folder.exists()
     job.ledger.record("train", "mark", {})
     assert job.folder.exists()
+
+
+def test_a_warning_of_the_training_is_said_again_when_the_model_is_used_again(
+    fake_mad: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_hull(*_: object, **__: object) -> None:
+        raise NoHull("the backdrop is a forest")
+
+    monkeypatch.setattr("gaussian_splatting.training.train.visual_hull", no_hull)
+    metrics = fake_mad / "results_splatpose_0" / "00Fake" / "metrics.json"
+    for again in ([], [], ["-train", "0"]):
+        metrics.unlink(missing_ok=True)
+        assert train_and_render.main([*QUICK, "-data_path", str(fake_mad), *again]) == 0
+        said = json.loads(metrics.read_text())["warnings"]
+        assert sum("the backdrop is a forest" in line for line in said) == 1

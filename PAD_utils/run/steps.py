@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -83,14 +84,15 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
         return Model(_load_model(job, path, world), path, fingerprint_file(path), *_known_facts(job), world)
     views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
     key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen), world)
-    facts = job.ledger.find("train", key)
+    facts, said = job.ledger.find("train", key), len(job.warnings)
     checkpoint = job.ledger.folder / "checkpoint.pt"
     if facts is None or not path.exists():
         with explaining(job.ledger.folder):
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians, world)
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
-        job.ledger.record("train", key, facts)
+        job.ledger.record("train", key, {**facts, "warnings": job.warnings[said:]})
+    _warn_again(facts)
     checkpoint.unlink(missing_ok=True)
     known = facts["psnr"], facts["seconds"], facts.get("held_out", ())
     return Model(_load_model(job, path, world), path, fingerprint_file(path), *known, world)
@@ -143,8 +145,7 @@ def open_inspector(
         except UserError as error:
             log.warning("%s: it is made anew", error)
         else:
-            for line in facts["warnings"]:
-                log.warning("%s", line)
+            _warn_again(facts)
             if inspector.config.false_alarm_rate != config.false_alarm_rate and inspector.calibration is not None:
                 inspector.calibrate(config.false_alarm_rate)
             return inspector
@@ -234,7 +235,14 @@ def newest_model(folder: Path) -> Path:
     return numbered[max(numbered)]
 
 
+def _warn_again(facts: dict[str, Any]) -> None:
+    """What was warned of when a stage was done holds as long as its result is used."""
+    for line in facts.get("warnings", ()):
+        log.warning("%s", line)
+
+
 def _known_facts(job: Job) -> tuple[float | None, float | None, Sequence[str]]:
     """(PSNR, seconds, names of the views held out) of the training, if this folder's ledger knows them."""
     facts = job.ledger.last("train") or {}
+    _warn_again(facts)
     return facts.get("psnr"), facts.get("seconds"), facts.get("held_out", ())
