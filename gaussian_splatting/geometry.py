@@ -4,7 +4,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_SMALL_ANGLE_SQ = 1e-8  # below this the Taylor series of sin(a)/a and its kin are exact in float64 to rounding
+# a^2 below which six terms of the series of (a - sin(a))/a^3 and its kin are exact to rounding: the first term left out
+# is about a^12 / 15! of the first, and 1e9 is well below 15!.
+_SERIES_BELOW = {dtype: float(torch.finfo(dtype).eps * 1e9) ** (1 / 6) for dtype in (torch.float32, torch.float64)}
+
+
+def rotation_coefficients(
+    angle_sq: Float[Tensor, "*b"],
+) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """sin(a)/a, (1 - cos(a))/a^2 and (a - sin(a))/a^3 of a^2, exact to a few roundings in float32 and float64 alike.
+
+    1 - cos(a) is 2 sin^2(a/2), which does not cancel. Below an angle chosen by the type, where a - sin(a) would lose
+    digits and 0/0 is near, Taylor series take over: their first term left out is below the rounding.
+    """
+    small = angle_sq < _SERIES_BELOW[angle_sq.dtype]
+    safe = torch.where(small, torch.ones_like(angle_sq), angle_sq)
+    a, x = safe.sqrt(), angle_sq
+    half = (a / 2).sin() / a
+    series = (
+        1 - x / 6 * (1 - x / 20 * (1 - x / 42 * (1 - x / 72 * (1 - x / 110)))),
+        0.5 - x / 24 * (1 - x / 30 * (1 - x / 56 * (1 - x / 90 * (1 - x / 132)))),
+        1 / 6 - x / 120 * (1 - x / 42 * (1 - x / 72 * (1 - x / 110 * (1 - x / 156)))),
+    )
+    closed = a.sin() / a, 2 * half * half, (a - a.sin()) / (safe * a)
+    sine, cosine, third = (torch.where(small, s, c) for s, c in zip(series, closed, strict=True))
+    return sine, cosine, third
 
 
 def skew(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
@@ -16,12 +40,7 @@ def skew(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 
 def so3_exp(omega: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
     """Rotation by |omega| radians about omega (Rodrigues); smooth, with finite gradients, at zero."""
-    a2 = (omega * omega).sum(-1)[..., None, None]
-    small = a2 < _SMALL_ANGLE_SQ
-    safe = torch.where(small, torch.ones_like(a2), a2)
-    a = safe.sqrt()
-    sin_term = torch.where(small, 1 - a2 / 6, a.sin() / a)
-    cos_term = torch.where(small, 0.5 - a2 / 24, (1 - a.cos()) / safe)
+    sin_term, cos_term, _ = rotation_coefficients((omega * omega).sum(-1)[..., None, None])
     k = skew(omega)
     eye = torch.eye(3, dtype=omega.dtype, device=omega.device)
     return eye + sin_term * k + cos_term * (k @ k)
@@ -30,12 +49,7 @@ def so3_exp(omega: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 def se3_exp(twist: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
     """The motion of a twist (rho, omega): rotation exp(omega), translation V(omega) rho (Barfoot 2017, eq. 7.86)."""
     rho, omega = twist[..., :3], twist[..., 3:]
-    a2 = (omega * omega).sum(-1)[..., None, None]
-    small = a2 < _SMALL_ANGLE_SQ
-    safe = torch.where(small, torch.ones_like(a2), a2)
-    a = safe.sqrt()
-    b = torch.where(small, 0.5 - a2 / 24, (1 - a.cos()) / safe)
-    c = torch.where(small, 1 / 6 - a2 / 120, (a - a.sin()) / (safe * a))
+    _, b, c = rotation_coefficients((omega * omega).sum(-1)[..., None, None])
     k = skew(omega)
     eye = torch.eye(3, dtype=twist.dtype, device=twist.device)
     v = eye + b * k + c * (k @ k)
@@ -62,6 +76,17 @@ def rigid_inverse(b_from_a: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     """a_from_b of a rigid b_from_a, without a general matrix inverse."""
     r_t = b_from_a[..., :3, :3].transpose(-1, -2)
     return rigid(r_t, -(r_t @ b_from_a[..., :3, 3:])[..., 0])
+
+
+def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
+    """Rotation matrices of unnormalized wxyz quaternions."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def rotation_angle(rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:

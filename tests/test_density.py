@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.training import density
+from gaussian_splatting.geometry import rotation_matrices
 from gaussian_splatting.training.density import clone_and_split, grow_sh, prune, reset_opacities, split_long_axis
 from gaussian_splatting.training.state import TrainingState
 
@@ -76,7 +76,7 @@ def test_long_axis_split_keeps_mean_and_variance():
     check_moments(state, [1, 2, 4, 5, 6, 7, 0, 0])
     pair = state.gaussians()[torch.tensor([6, 7])]
     assert torch.allclose(pair.means.mean(0), before.means[0], atol=1e-6)
-    rotation = density.rotation_matrices(before.quats)[0]
+    rotation = rotation_matrices(before.quats)[0]
     spread = ((pair.means - before.means) @ rotation).square().mean(0)
     assert torch.allclose(pair.scales[0].square() + spread, before.scales[0].square(), rtol=1e-4)
     assert spread.argmax() == 1
@@ -84,7 +84,9 @@ def test_long_axis_split_keeps_mean_and_variance():
 
 def test_opacity_reset_forgets_only_opacity_moments():
     state = tagged_state()
+    state.grad2d_sum, state.grad2d_count = torch.full((N,), 3.0), torch.full((N,), 2.0)
     reset_opacities(state, 0.01)
+    assert state.grad2d_sum.tolist() == [3.0] * N and state.grad2d_count.tolist() == [2.0] * N  # as in 3DGS
     assert torch.allclose(state.gaussians().opacities, torch.full((N,), 0.01))
     assert state.exp_avg["opacity_logits"].tolist() == [0.0] * N
     assert state.exp_avg["means"][:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]

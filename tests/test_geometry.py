@@ -95,3 +95,17 @@ def test_rigid_is_differentiable() -> None:
     rotation = so3_exp(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)).requires_grad_()
     rigid(rotation, torch.zeros(3, dtype=torch.float64)).sum().backward()
     assert rotation.grad is not None and bool((rotation.grad == 1).all())
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-8, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 1.4, 1.5, 2.5, 3.1])
+def test_motions_in_single_precision_lose_no_digits(angle: float) -> None:
+    """The naive 1 - cos(a) is off by up to 1e-4 of the translation at a = 1e-4 in float32."""
+    rho = torch.tensor([0.3, -1.1, 0.7])
+    omega = (torch.nn.functional.normalize(torch.tensor([1.0, 2.0, -2.0]), dim=0) * angle).requires_grad_(True)
+    exact = omega.detach().double().requires_grad_(True)
+    single, double = se3_exp(torch.cat((rho, omega))), se3_exp(torch.cat((rho.double(), exact)))
+    torch.testing.assert_close(single.double(), double, rtol=0, atol=8 * torch.finfo(torch.float32).eps)
+    gradients = [
+        torch.autograd.grad(motion.cumsum(0).cumsum(1).sum(), x)[0] for motion, x in ((single, omega), (double, exact))
+    ]
+    torch.testing.assert_close(gradients[0].double(), gradients[1], rtol=0, atol=3e-5)

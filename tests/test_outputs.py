@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_poses_read_again_are_the_same_to_the_bit(
         for file in (first, again):
             assert torch.equal(file.estimates[key].camera.cam_from_world, estimate.camera.cam_from_world)
             assert file.estimates[key].reason == estimate.reason
+
+
+def test_a_cost_that_is_no_number_becomes_null(
+    tmp_path: Path, cameras: dict[str, Camera], estimates: list[PoseEstimate]
+) -> None:
+    failed = [replace(estimate, cost=cost) for estimate, cost in zip(estimates, (math.nan, math.inf), strict=True)]
+    PoseFile(tmp_path, "mark", cameras).add(KEYS, failed, 1.5, 2.5)
+    again = PoseFile(tmp_path, "mark", cameras)
+    again.finish(KEYS)
+    written = json.loads((tmp_path / "poses.json").read_text())
+    assert [written[key]["cost"] for key in KEYS] == [None, None]
+    assert math.isnan(again.estimates[KEYS[0]].cost)
 
 
 def test_poses_of_other_input_are_not_taken_over(

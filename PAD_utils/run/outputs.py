@@ -1,6 +1,7 @@
 """The files that a run leaves behind; their names and content are a contract (docs/outputs.md)."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class PoseFile:
 
 def _facts(estimate: PoseEstimate) -> dict[str, Any]:
     return {
-        "cost": estimate.cost,
+        "cost": estimate.cost if math.isfinite(estimate.cost) else None,
         "iterations": estimate.iterations,
         "converged": estimate.converged,
         "reason": estimate.reason,
@@ -93,4 +94,5 @@ def _restored(kept: dict[str, Any], camera: Camera) -> PoseEstimate:
     facts = dict(kept)
     pose = torch.tensor(facts.pop("cam_from_world"), dtype=torch.float64)
     check_rigid("a pose", pose)
+    facts["cost"] = math.nan if facts["cost"] is None else facts["cost"]
     return PoseEstimate(camera.moved(pose), **facts)

@@ -119,7 +119,9 @@ def load_features(job: Job) -> FeaturePyramid:
     """What --features asks for, or the fallback. Raises UserError for an unknown name, or weights that do not fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        pyramid = make_features(job.config.features or FAST_FEATURES, job.config.weights, job.device)
+        pyramid = make_features(
+            job.config.features or FAST_FEATURES, job.config.weights, job.device, half=job.config.preset != "paper"
+        )
     for warning in caught:
         log.warning("%s", warning.message)
     return pyramid

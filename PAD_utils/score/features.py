@@ -53,18 +53,21 @@ class CallableFeatures:
         return self._function(imagenet_normalized(images))
 
 
-def make_features(name: str, weights: Path | None = None, device: torch.device | str = "cpu") -> FeaturePyramid:
+def make_features(
+    name: str, weights: Path | None = None, device: torch.device | str = "cpu", half: bool = True
+) -> FeaturePyramid:
     """The pyramid called `name`: "gradient", "efficientnet-lite0" to 2, or any convolutional backbone of torchvision.
 
     `weights` is a state dict of that backbone (torchvision's naming; for EfficientNet also the original's
     `efficientnet-b4-6ed6700e.pth`). Without it the Lite networks take those of their installed packages, the others
     torchvision's ImageNet weights from torch hub's cache or a download. When there are none to be had, warns once and
-    falls back to "gradient": look at the result's `name`. Raises UserError for an unknown name or an unfit file.
+    falls back to "gradient": look at the result's `name`. On a GPU a network computes in half precision if `half`.
+    Raises UserError for an unknown name or an unfit file.
     """
     if name == GradientFeatures.name:
         return GradientFeatures()
     try:
-        return _for_device(_load(name, weights), torch.device(device))
+        return _for_device(_load(name, weights), torch.device(device), half)
     except WeightsUnavailable as reason:
         warnings.warn(
             f"NO PRETRAINED FEATURES: {reason}. Scoring with the weaker 'gradient' features instead of {name}.",
@@ -82,13 +85,15 @@ def _load(name: str, weights: Path | None) -> "LiteFeatures | TorchvisionFeature
     return load_backbone(name, weights)
 
 
-def _for_device(backbone: "LiteFeatures | TorchvisionFeatures", device: torch.device) -> FeaturePyramid:
-    """Moves it to the device; on a GPU in half precision (maps change by less than 1 % of their range) and captured."""
+def _for_device(backbone: "LiteFeatures | TorchvisionFeatures", device: torch.device, half: bool) -> FeaturePyramid:
+    """Moves it to the device; on a GPU captured, and with `half` in half precision (maps change by less than 1 % of
+    their range)."""
+    backbone = backbone.to(device)
     if device.type != "cuda":
-        return backbone.to(device)
+        return backbone
     from PAD_utils.score.features_cuda import CapturedFeatures
 
-    return CapturedFeatures(backbone.to(device).half())
+    return CapturedFeatures(backbone.half() if half else backbone)
 
 
 def _binomial(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

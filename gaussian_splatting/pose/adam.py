@@ -13,6 +13,7 @@ from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, se3_exp, transformed
 from gaussian_splatting.pose.types import PoseEstimate, check_refine_arguments, object_center
+from gaussian_splatting.pose.verdict import PoseJudge, measure_fit
 from gaussian_splatting.rendering import WHITE, render_poses
 
 _EPSILON = 1e-8
@@ -30,12 +31,13 @@ class _Batch(NamedTuple):
 @dataclass(frozen=True)
 class AdamRefiner:
     """The paper's optimizer, k = 175 steps; the best iterate is kept, not the last. Only the hypothesis whose rendering
-    comes closest to the picture is refined."""
+    comes closest to the picture is refined. `judge` says which poses are not to be trusted."""
 
     steps: int = 175
     ssim_weight: float = 0.2
     batch: int = 8
     background: tuple[float, float, float] = WHITE
+    judge: PoseJudge = PoseJudge()
     name: str = "adam"
 
     def refine(
@@ -53,8 +55,11 @@ class AdamRefiner:
             poses, costs = self._optimize(
                 gaussians, self._stack(gaussians, cameras, images[first : first + self.batch])
             )
-            for camera, pose, cost in zip(cameras, poses, costs.tolist(), strict=True):
-                estimates.append(PoseEstimate(camera.moved(pose), cost, self.steps, True))
+            found = [camera.moved(pose) for camera, pose in zip(cameras, poses, strict=True)]
+            facts = measure_fit(gaussians, images[first : first + self.batch], found).T.tolist()
+            for camera, cost, (unexplained, contrast) in zip(found, costs.tolist(), facts, strict=True):
+                reason = self.judge.doubt(unexplained, contrast)
+                estimates.append(PoseEstimate(camera, cost, self.steps, reason is None, reason, unexplained))
         return estimates
 
     def _closest(self, gaussians: Gaussians, image: UInt8[Tensor, "h w 3"], cameras: list[Camera]) -> Camera:
@@ -101,5 +106,5 @@ class AdamRefiner:
 
 
 def learning_rate(step: int) -> float:
-    """The paper's schedule: 1e-3 at the first step, then 0.01 decayed by 0.8 every 100 steps."""
-    return 1e-3 if step == 0 else 0.01 * 0.8 ** ((step + 1) / 100)
+    """The rate of step `step` in the paper's program: 1e-3 at the first, then 0.01 decayed by 0.8 every 100 steps."""
+    return 1e-3 if step == 0 else 0.01 * 0.8 ** (step / 100)

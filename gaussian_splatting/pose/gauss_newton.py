@@ -12,23 +12,22 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose.pyramid import border_color, shrink
-from gaussian_splatting.pose.search import JUDGED_PX, Found, Level, Plan, Scene, bare_cost, pictures_at, search
+from gaussian_splatting.pose.search import JUDGED_PX, Level, Scene, SearchPlan, SearchResult, pictures_at, search
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.solve import PoseState, start_state
 from gaussian_splatting.pose.types import PoseEstimate, check_refine_arguments, object_center
+from gaussian_splatting.pose.verdict import PoseJudge, fit_facts
 
 _SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
-_LEAST_CONTRAST = 1e-4  # mean cost of the bare background below which the picture shows no object
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
 _DISTANCE_STEP = 1.1  # distances are rounded to powers of this, so that simplified models serve more than one picture
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
-_SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 
 # Two iterations at 100 px mostly show which hypothesis is right; rivals that come near it go on to 200 px. Tukey's
 # weights, at the last level, do the rest.
@@ -41,21 +40,23 @@ _Key = tuple[float, float, int, int]  # distance, focal length, width and height
 class _Models:
     """The model for every size of picture, seen from some distance, and what searches with them."""
 
-    def __init__(self, gaussians: Gaussians, sides: list[int], distance: float, camera: Camera, plan: Plan) -> None:
+    def __init__(
+        self, gaussians: Gaussians, sides: list[int], distance: float, camera: Camera, plan: SearchPlan
+    ) -> None:
         largest = max(camera.width, camera.height)
         self.by_side = {
             side: merged(gaussians, _CELL_PX * distance * largest / (camera.fx * side)) if side < largest else gaussians
             for side in sides
         }
         self.center = object_center(gaussians)
-        self.search: Callable[[Scene, PoseState], Found] = partial(search, plan=plan)
+        self.search: Callable[[Scene, PoseState], SearchResult] = partial(search, plan=plan)
         if gaussians.means.is_cuda:
             from gaussian_splatting.pose.graph import GpuSearch
 
             self.search = GpuSearch(self.search, gaussians.means.device)
 
 
-class _Kept:
+class _ModelCache:
     """The simplified models of the last model refined with."""
 
     def __init__(self) -> None:
@@ -79,20 +80,20 @@ class GaussNewtonRefiner:
     """Second-order refinement of many hypotheses (`--refiner gauss-newton`).
 
     `brightness`: solve a gain and an offset per picture. `polish`: iterations with Tukey's weights at the end.
-    `shortest_step` (radians, and share of the object's distance) ends a pose's iterations. `most_unexplained`: share
-    of a picture's contrast to its background that may stay unexplained before it is reported as showing something
-    else. `fitted_side`: longer side in pixels of the pictures that the model was fitted to, at the queries' field of
-    view; None: as large as the queries. Simplified models are kept for the next call with the same Gaussians.
+    `shortest_step` (radians, and share of the object's distance) ends a pose's iterations. `judge` says which poses are
+    not to be trusted. `fitted_side`: longer side in pixels of the pictures that the model was fitted to, at the
+    queries' field of view; None: as large as the queries. Simplified models are kept for the next call with the same
+    Gaussians, so a refiner is not thread-safe: give each thread its own.
     """
 
     levels: tuple[Level, ...] = LEVELS
     brightness: bool = True
     shortest_step: float = 1e-4
-    most_unexplained: float = 0.3
+    judge: PoseJudge = PoseJudge()
     polish: int = 12
     fitted_side: int | None = None
     name: str = "gauss-newton"
-    _kept: _Kept = field(init=False, repr=False, compare=False, default_factory=_Kept)
+    _cache: _ModelCache = field(init=False, repr=False, compare=False, default_factory=_ModelCache)
 
     def refine(
         self, gaussians: Gaussians, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
@@ -121,13 +122,13 @@ class GaussNewtonRefiner:
     def _models(self, gaussians: Gaussians, distance: float, camera: Camera) -> _Models:
         """Kept, or made now."""
         key = (distance, camera.fx, camera.width, camera.height)
-        models = self._kept.models(gaussians, key)
+        models = self._cache.models(gaussians, key)
         if models is None:
             levels = self._levels_for(max(camera.width, camera.height))
-            plan = Plan(tuple(levels), self.polish, self.brightness, self.shortest_step)
+            plan = SearchPlan(tuple(levels), self.polish, self.brightness, self.shortest_step)
             sides = sorted({level.side for level in levels} | {JUDGED_PX})
             models = _Models(gaussians.detached(), sides, distance, camera, plan)
-            self._kept.keep(key, models)
+            self._cache.keep(key, models)
         return models
 
     def _together(self, models: _Models, hypotheses: int) -> int:
@@ -166,25 +167,15 @@ class GaussNewtonRefiner:
         full = min((level.side for level in self.levels if level.side >= longer_side), default=None)
         return [level for level in self.levels if level.side <= 0.75 * longer_side or level.side == full]
 
-    def _report(self, scene: Scene, found: Found, cameras: list[Camera]) -> list[PoseEstimate]:
+    def _report(self, scene: Scene, found: SearchResult, cameras: list[Camera]) -> list[PoseEstimate]:
         """Judges the poses, one per picture, and says why where one is not to be trusted."""
-        state, bare = found.state, bare_cost(scene)
-        pixels = scene.pictures[JUDGED_PX].images[0, :, :, 0].numel()
-        facts: Float[Tensor, "four q"] = torch.stack(
-            (found.cost / bare.clamp_min(1e-12), bare / pixels, state.step, state.steps)
-        ).cpu()
+        state = found.state
+        facts = torch.cat((fit_facts(scene, found.cost), torch.stack((state.step, state.steps)))).cpu()
         estimates = []
         for camera, pose, fact in zip(cameras, state.cam_from_world.cpu(), facts.T.tolist(), strict=True):
             unexplained, contrast, step, steps = fact
-            reason = self._doubt(unexplained, contrast, step)
-            estimates.append(PoseEstimate(camera.moved(pose), unexplained, int(steps), reason is None, reason))
+            reason = self.judge.doubt(unexplained, contrast, step)
+            estimates.append(
+                PoseEstimate(camera.moved(pose), unexplained, int(steps), reason is None, reason, unexplained)
+            )
         return estimates
-
-    def _doubt(self, unexplained: float, contrast: float, step: float) -> str | None:
-        if contrast < _LEAST_CONTRAST:
-            return "the picture shows nothing but background"
-        if not unexplained <= self.most_unexplained:  # NaN fails too
-            return f"{unexplained:.0%} of the picture's contrast stays unexplained: another object, or a wrong pose"
-        if step > _SETTLED:
-            return f"the fit did not settle: its last step was {step:.1g}"
-        return None

@@ -7,10 +7,10 @@ import torch
 from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
 from torch import Tensor
 
-from gaussian_splatting.pose.search import Found, Scene
+from gaussian_splatting.pose.search import Scene, SearchResult
 from gaussian_splatting.pose.solve import PoseState
 
-Search = Callable[[Scene, PoseState], Found]
+Search = Callable[[Scene, PoseState], SearchResult]
 _FIRST_ENTRIES = 1 << 22  # of tile lists: 84 MB
 _FEW_PICTURES = 4  # more keep a GPU busy by themselves, and their graph would take much memory
 
@@ -24,7 +24,7 @@ class GpuSearch:
         self._sizes: list[torch.Size] = []
         self._graph: _Graph | None = None
 
-    def __call__(self, scene: Scene, state: PoseState) -> Found:
+    def __call__(self, scene: Scene, state: PoseState) -> SearchResult:
         """From the second time on that pictures and poses of the same sizes come, by a graph."""
         sizes = [tensor.shape for tensor in _tensors(scene, state)]
         if sizes == self._sizes and len(scene.background) <= _FEW_PICTURES:
@@ -55,7 +55,7 @@ class _Graph:
         with torch.cuda.graph(self._graph):
             self._found = search(self._scene, self._state)
 
-    def __call__(self, scene: Scene, state: PoseState) -> Found:
+    def __call__(self, scene: Scene, state: PoseState) -> SearchResult:
         for mine, given in zip(_tensors(self._scene, self._state), _tensors(scene, state), strict=True):
             mine.copy_(given)
         self._graph.replay()

@@ -48,7 +48,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What the search does: the levels, coarse to fine, `polish` iterations with Tukey's weights at the last one, and
     whether brightness is solved for. `shortest_step` ends a pose's iterations (radians, share of the distance)."""
 
@@ -78,7 +78,7 @@ class Scene(NamedTuple):
     buffers: "ListBuffers | None"
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """One pose per picture, and the robust cost of each at JUDGED_PX."""
 
     state: PoseState
@@ -99,29 +99,33 @@ def pictures_at(
     return Pictures(model, small, intrinsics * ratio, detail)
 
 
-def search(scene: Scene, state: PoseState, plan: Plan) -> Found:
+def search(scene: Scene, state: PoseState, plan: SearchPlan) -> SearchResult:
     """The best pose of each picture. `state` holds equally many for each."""
     for i, level in enumerate(plan.levels):
         state, cost = _descend(scene, state, plan, level.side, level.iterations, "huber", follow=i == 0)
         last = i == len(plan.levels) - 1
         state = best_rivals(state, cost, len(scene.background), 1 if last else level.keep, level.margin)
     state, _ = _descend(scene, state, plan, plan.levels[-1].side, plan.polish, "tukey", follow=False)
-    judged = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=state.alive)
-    return Found(state, _evaluate(scene, scene.pictures[JUDGED_PX], judged, "huber").cost)
+    return SearchResult(state, judged(scene, state).cost)
 
 
-def bare_cost(scene: Scene) -> Float[Tensor, "q"]:
+def judged(scene: Scene, state: PoseState) -> NormalEquations:
+    """The equations by whose cost the final fit is judged: at JUDGED_PX, with one scale for all pictures."""
+    state = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=state.alive)
+    return _evaluate(scene, scene.pictures[JUDGED_PX], state, "huber")
+
+
+def null_cost(scene: Scene) -> Float[Tensor, "q"]:
     """The cost of explaining each picture by its background alone."""
     images = scene.pictures[JUDGED_PX].images
     difference = images.to(scene.background.dtype) / 255 - scene.background[:, None, None]
     scale = torch.full_like(difference[:, :1, :1, 0], _JUDGED_SCALE)
-    return (
-        robust_weights("huber", scale, difference.square().mean(3).sqrt())[1].sum(2).sum(1)
-    )  # rows first: a sum to one number is split among threads
+    cost = robust_weights("huber", scale, difference.square().mean(3).sqrt())[1]
+    return cost.sum(2).sum(1)  # rows first: a sum to one number is split among threads
 
 
 def _descend(
-    scene: Scene, state: PoseState, plan: Plan, side: int, iterations: int, robust: str, follow: bool
+    scene: Scene, state: PoseState, plan: SearchPlan, side: int, iterations: int, robust: str, follow: bool
 ) -> tuple[PoseState, Float[Tensor, "p"]]:
     """Iterations at pictures of one size, and the robust cost of where they end.
 

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.geometry import rotation_matrices
 
 _MOST_OPAQUE = 0.99
 _EIGH_AT_ONCE = 1 << 15  # cuSOLVER fails on batches of 65,536 and more
@@ -50,18 +51,8 @@ def _sum(values: Tensor, group: Int[Tensor, "n"], count: int) -> Tensor:
 
 
 def _covariances(gaussians: Gaussians) -> Float[Tensor, "n 3 3"]:
-    axes = _rotations(gaussians.quats) * gaussians.scales[:, None, :]
+    axes = rotation_matrices(gaussians.quats) * gaussians.scales[:, None, :]
     return axes @ axes.mT
-
-
-def _rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
-    rows = (
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack(rows, dim=1).unflatten(1, (3, 3))
 
 
 def _axes(covariance: Float[Tensor, "m 3 3"]) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 4"]]:

@@ -15,13 +15,16 @@ from gaussian_splatting.geometry import rigid, so3_exp, transformed
 @dataclass(frozen=True)
 class PoseEstimate:
     """Where a picture was taken: rendering `camera` again gives the very picture that was compared. `cost` is the
-    refiner's own measure at that camera (lower is better); `reason` says why, where `converged` is false."""
+    refiner's own measure at that camera (lower is better; not finite where the fit failed); `reason` says why, where
+    `converged` is false. `unexplained`: share of the picture's contrast that the rendering leaves unexplained, by which
+    `PoseJudge` judges; None where it is not known any more."""
 
     camera: Camera
     cost: float
     iterations: int
     converged: bool
     reason: str | None = None
+    unexplained: float | None = None
 
 
 @runtime_checkable

@@ -1,16 +1,16 @@
 """Adding and removing Gaussians while the optimizer keeps its memory: plain functions on a TrainingState.
 
-`_rebuild`, and `grow_sh` for new coefficients, are the only code outside the engines that touches Adam's moments: a
-Gaussian that stays keeps its own, a new one starts from zero.
+`_rebuild`, `reset_opacities`, and `grow_sh` for new coefficients, are the only code outside the engines that touches
+Adam's moments: a Gaussian that stays keeps its own, a new one starts from zero.
 """
 
 import math
-from collections.abc import Collection
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from gaussian_splatting.geometry import rotation_matrices
 from gaussian_splatting.training.state import TrainingState
 
 _SPLIT_SHRINK = 1.6  # 3DGS: the halves of a split Gaussian are this much smaller
@@ -20,16 +20,13 @@ def _rebuild(
     state: TrainingState,
     keep: Int64[Tensor, "k"],
     born: dict[str, Tensor] | None = None,
-    forget: Collection[str] = (),
 ) -> None:
-    """The state becomes the Gaussians `keep` (indices) followed by `born`; the moments of parameters named in `forget`
-    start anew. Statistics are cleared."""
+    """The state becomes the Gaussians `keep` (indices) followed by `born`. Statistics are cleared."""
     for name, value in state.params.items():
         new = value[:0] if born is None else born[name].to(value.dtype)
         state.params[name] = torch.cat((value[keep], new)).contiguous()
         for moments in (state.exp_avg, state.exp_avg_sq):
-            kept = torch.zeros_like(value[keep]) if name in forget else moments[name][keep]
-            moments[name] = torch.cat((kept, torch.zeros_like(new))).contiguous()
+            moments[name] = torch.cat((moments[name][keep], torch.zeros_like(new))).contiguous()
     state.clear_statistics()
 
 
@@ -73,9 +70,10 @@ def prune(state: TrainingState, remove: Bool[Tensor, "n"]) -> None:
 
 
 def reset_opacities(state: TrainingState, ceiling: float) -> None:
-    """Lowers every opacity to at most `ceiling` and forgets the moments of the opacities (3DGS)."""
+    """Lowers every opacity to at most `ceiling` and forgets the moments of the opacities; statistics stay (3DGS)."""
     state.params["opacity_logits"] = state.params["opacity_logits"].clamp_max(math.log(ceiling / (1 - ceiling)))
-    _rebuild(state, torch.arange(len(state), device=state.params["means"].device), forget=("opacity_logits",))
+    for moments in (state.exp_avg, state.exp_avg_sq):
+        moments["opacity_logits"] = torch.zeros_like(state.params["opacity_logits"])
 
 
 def grow_sh(state: TrainingState, sh_degree: int) -> None:
@@ -83,17 +81,6 @@ def grow_sh(state: TrainingState, sh_degree: int) -> None:
     missing = (sh_degree + 1) ** 2 - state.params["sh"].shape[1]
     for tensors in (state.params, state.exp_avg, state.exp_avg_sq):
         tensors["sh"] = torch.nn.functional.pad(tensors["sh"], (0, 0, 0, missing))
-
-
-def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
-    """Rotation matrices of unnormalized wxyz quaternions."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def _select(state: TrainingState, which: Bool[Tensor, "n"]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gaussian_splatting.background import Color
+from gaussian_splatting.camera import common_center
 from gaussian_splatting.geometry import rigid_inverse
 from gaussian_splatting.training.state import LossConfig
 from gaussian_splatting.views import View
@@ -190,7 +191,6 @@ def pixel_width(views: Sequence[View]) -> float:
     """How wide a pixel is, in world units, where the optical axes come closest to meeting: at the object."""
     world_from_camera = torch.stack([rigid_inverse(view.camera.cam_from_world) for view in views])
     centers, axes = world_from_camera[:, :3, 3], world_from_camera[:, :3, 2]
-    across = torch.eye(3, dtype=axes.dtype) - axes[:, :, None] * axes[:, None, :]  # what an axis does not see
-    target = torch.linalg.lstsq(across.sum(0), (across @ centers[..., None]).sum(0)).solution[:, 0]
+    target = common_center([view.camera for view in views])
     depth = ((target - centers) * axes).sum(-1).abs()
     return (depth / torch.tensor([view.camera.fx for view in views], dtype=depth.dtype)).median().item()
