@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ PICTURE_SUFFIXES = frozenset(
 # Named, so that no file can start a program: Pillow would hand EPS to Ghostscript.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1")
+_PNG_START, _PNG_END, _PNG_RGB = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82", 2
+_PNG_EXTRAS = (b"eXIf", b"tRNS", b"acTL", b"iCCP")  # turned, transparent, animated, and what libpng comments on
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # 16 bits a pixel, gray; Pillow has no such color
 _DIVISORS = (1, 2, 4, 8)  # a resolution of 1, 2, 4 or 8 divides, a larger one is a width in pixels (the rule of 3DGS)
 
@@ -29,7 +32,10 @@ def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 
 
     Of 16 bits a channel the upper 8 are kept. Raises ValueError as `open_picture`, and on a picture of floats.
     """
-    picture = np.array(_rgb(path, open_picture(path)))
+    data = _content(path)
+    picture = _plain_png(data)
+    if picture is None:
+        picture = np.array(_rgb(path, _decode(path, data)))
     width, height = target_size(picture.shape[1], picture.shape[0], resolution)
     return torch.from_numpy(area_resize(picture, width, height))
 
@@ -40,23 +46,7 @@ def open_picture(path: Path) -> Image.Image:
     What follows the picture in its file (trailers of phones) is ignored. Raises ValueError naming the file if it is
     missing, truncated or no picture, or if it is HEIC and pillow-heif is not installed.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
-    formats = _with_heif(path) if data[4:12] in _HEIF_BRANDS else _FORMATS
-    try:
-        content = io.BytesIO(data)
-        picture = Image.open(content, formats=formats)
-        if picture.format == "PNG":  # its decoder stops at the last pixel; this looks at the sums and the end marker
-            picture.verify()
-            picture = Image.open(content, formats=("PNG",))
-        ImageOps.exif_transpose(picture, in_place=True)  # decodes; without an orientation nothing is copied
-        return picture
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: has more pixels than a picture may have ({error}); make it smaller") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on bytes that are no picture
-        raise ValueError(f"{path}: not a complete picture; it is cut short or of another format") from error
+    return _decode(path, _content(path))
 
 
 def read_images(paths: Sequence[Path], resolution: int | None = None) -> list[UInt8[Tensor, "h w 3"]]:
@@ -81,6 +71,39 @@ def area_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
         return image
     smaller = width * height < image.shape[0] * image.shape[1]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
+def _plain_png(data: bytes) -> np.ndarray | None:
+    """A whole PNG in RGB of 8 bits through OpenCV, in two thirds of Pillow's time; None of everything else."""
+    if not (data.startswith(_PNG_START) and data.endswith(_PNG_END)) or any(extra in data for extra in _PNG_EXTRAS):
+        return None
+    width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
+    if depth != 8 or kind != _PNG_RGB or width * height > (Image.MAX_IMAGE_PIXELS or 0):
+        return None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)  # None where a check sum is wrong
+
+
+def _decode(path: Path, data: bytes) -> Image.Image:
+    formats = _with_heif(path) if data[4:12] in _HEIF_BRANDS else _FORMATS
+    try:
+        content = io.BytesIO(data)
+        picture = Image.open(content, formats=formats)
+        if picture.format == "PNG":  # its decoder stops at the last pixel; this looks at the sums and the end marker
+            picture.verify()
+            picture = Image.open(content, formats=("PNG",))
+        ImageOps.exif_transpose(picture, in_place=True)  # decodes; without an orientation nothing is copied
+        return picture
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: has more pixels than a picture may have ({error}); make it smaller") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on bytes that are no picture
+        raise ValueError(f"{path}: not a complete picture; it is cut short or of another format") from error
 
 
 def _with_heif(path: Path) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 import io
 import sys
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, read_image
 from PAD_utils.data.masks import read_mask
@@ -66,6 +67,58 @@ def test_what_follows_a_picture_is_ignored(keep, suffix, trailer):
     assert (plain == longer).all()
 
 
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+PNG_KINDS = {
+    **{mode: {"picture": Image.fromarray(photograph()).convert(mode)} for mode in ("1", "L", "LA", "P", "RGB", "RGBA")},
+    "color that is transparent": {"transparency": (10, 7, 102)},
+    "gray that is transparent": {"picture": Image.fromarray(photograph()[..., 0]), "transparency": 10},
+    "palette entry that is transparent": {"picture": Image.fromarray(photograph()).convert("P"), "transparency": 3},
+    "16 bits, gray": {"picture": Image.fromarray(photograph()[..., 0].astype(np.uint16) * 257)},
+    "turned": {"exif": turned(6)},
+    "color profile": {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()},
+    "animated": {"save_all": True, "append_images": [Image.new("RGB", (WIDTH, HEIGHT))]},
+}
+
+
+def fade(image):
+    """The picture, half of it half transparent where it has an alpha channel."""
+    if image is not None and image.mode == "RGBA":
+        image.paste((9, 99, 199, 77), (0, 0, WIDTH // 2, HEIGHT))
+    return image
+
+
+@pytest.mark.parametrize("kind", PNG_KINDS)
+def test_plain_pngs_have_the_same_pixels_as_through_pillow(keep, kind):
+    options = dict(PNG_KINDS[kind])
+    content = encoded(".png", fade(options.pop("picture", None)), **options)
+    through_pillow = read_image(keep("a.png", content + b"trailer"))
+    assert (read_image(keep("b.png", content)) == through_pillow).all()
+
+
+def test_a_png_of_sixteen_bits_in_color_keeps_the_upper_eight(keep):
+    deep = photograph()[..., ::-1].astype(np.uint16) * 256 + 255
+    assert (read_image(keep("a.png", cv2.imencode(".png", deep)[1].tobytes())).numpy() == photograph()).all()
+
+
+def test_a_plain_png_goes_through_opencv_and_a_damaged_one_is_refused(keep, monkeypatch):
+    content, calls, decode = encoded(".png"), [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: calls.append(1) or decode(*arguments))
+    assert (read_image(keep("a.png", content)).numpy() == photograph()).all() and calls == [1]
+    middle = len(content) // 2
+    with pytest.raises(ValueError, match="b.png: not a complete picture"):
+        read_image(keep("b.png", content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]))
+    with pytest.raises(ValueError, match="c.png: not a complete picture"):
+        read_image(keep("c.png", content[:16] + content[-12:]))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    with pytest.raises(ValueError, match="d.png: has more pixels"):
+        read_image(keep("d.png", content))
+
+
 def test_an_end_marker_of_a_thumbnail_does_not_make_half_a_picture_whole(keep):
     content, thumbnail = encoded(".jpg"), encoded(".jpg", Image.new("RGB", (8, 8)))
     part = b"\xff\xe1" + (len(thumbnail) + 8).to_bytes(2, "big") + b"Exif\0\0" + thumbnail
@@ -73,12 +126,6 @@ def test_an_end_marker_of_a_thumbnail_does_not_make_half_a_picture_whole(keep):
     assert read_image(keep("a.jpg", whole)).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(ValueError, match="b.jpg: not a complete"):
         read_image(keep("b.jpg", whole[: len(part) + len(content) // 2]))
-
-
-def turned(orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
 
 
 # What a viewer does with a stored picture, as TIFF 6.0 defines tag 274 (row 0 and column 0 of the stored picture).
