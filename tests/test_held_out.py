@@ -17,7 +17,7 @@ from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import Ledger
 from tests.pose_scene import camera_at, lopsided
 
-TRAINED = TrainResult(lopsided(20), 30.0, 1.0, [], (1.0, 1.0, 1.0), Exposures.equal(48))
+TRAINED = TrainResult(lopsided(20), 30.0, 1.0, [], exposures=Exposures.equal(48))
 
 
 def views(count: int) -> list[View]:
