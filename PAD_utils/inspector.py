@@ -119,8 +119,7 @@ class Inspector:
     def retriever(self) -> Retriever:
         """What finds the first poses; without one given, a bank of renderings of the model, made when first needed."""
         if self._retriever is None:
-            cameras = [view.camera for view in (*self.views, *self.held_out)]
-            self._retriever = bank_retriever(self.gaussians, cameras)
+            self._retriever = bank_retriever(self.gaussians, [*self.views, *self.held_out])
         return self._retriever
 
     @property

@@ -83,7 +83,7 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
 
 
 def _bank_tensors(bank: Bank | None) -> dict[str, Tensor] | None:
-    """Thumbnails are kept in half precision; `make_bank` has rounded them to it."""
+    """Thumbnails are kept in half precision; `BankRetriever` has rounded them to it."""
     if bank is None:
         return None
     tensors = {**vars(bank.thumbnails), "cam_from_world": bank.cam_from_world, "distance": bank.distance}

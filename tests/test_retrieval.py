@@ -1,5 +1,7 @@
 """Coarse poses: thumbnails that do not change with shift, scale and roll, and banks of the gallery and of the model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from gaussian_splatting.geometry import rigid, so3_exp
 from gaussian_splatting.pose.types import PoseEstimate
 from gaussian_splatting.views import View
 from PAD_utils.pose import bank as bank_module
-from PAD_utils.pose.bank import bank_retriever, fibonacci_sphere, make_bank
+from PAD_utils.pose.bank import bank_retriever, fibonacci_sphere, make_bank, view_sphere
 from PAD_utils.pose.localize import localize
 from PAD_utils.pose.retrieval import axis_to_ray, gallery_retriever
 from PAD_utils.pose.silhouette import ANGLES, make_thumbnails
@@ -94,10 +96,38 @@ def test_the_bank_of_the_model_finds_its_pictures(
     model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bank_module, "VIEWS", 80)
-    retriever = bank_retriever(model, [view.camera for view in gallery])
+    retriever = bank_retriever(model, gallery)
     true = camera_at((0.8, -0.7, 0.5), 100, 100)
     (candidates,) = retriever.hypotheses(photograph(model, true)[None], [true], 4)
     assert min(pose_error(c, true).rotation_deg for c in candidates) < 15
+
+
+def test_training_views_are_among_the_first_poses(
+    model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "VIEWS", 20)
+    retriever = bank_retriever(model, gallery)
+    (candidates,) = retriever.hypotheses(gallery[7].image[None], [gallery[7].camera], 4)
+    assert pose_error(candidates[0], gallery[7].camera).rotation_deg < 0.1
+
+
+def test_gaussians_that_no_training_view_shows_do_not_disturb_the_bank(
+    model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "VIEWS", 40)
+    ring = [view.camera for view in gallery if abs(view.camera.center[2]) < 1]
+    floaters = replace(model, means=model.means * 0.1 + torch.tensor([0.0, 0.0, 2.5]))
+    both = Gaussians(**{k: torch.cat((v, floaters.as_dict()[k])) for k, v in model.as_dict().items()})
+    expected, bank = make_bank(model, ring), make_bank(both, ring)
+    torch.testing.assert_close(bank.thumbnails.size, expected.thumbnails.size)
+    torch.testing.assert_close(bank.thumbnails.polar, expected.thumbnails.polar)
+
+
+def test_the_bank_sees_no_wider_than_the_training_views(model: Gaussians) -> None:
+    close = [camera_at((x, 1, 0.2)) for x in (-0.5, 0.0, 0.5)]
+    narrow = [replace(camera, fx=4 * camera.fx, fy=4 * camera.fy) for camera in close]
+    (slope,) = {camera.width / camera.fx for camera in view_sphere(model, narrow)}
+    assert slope == pytest.approx(narrow[0].width / narrow[0].fx)
 
 
 def test_bank_keeps_to_directions_that_were_seen(model: Gaussians, monkeypatch: pytest.MonkeyPatch) -> None:

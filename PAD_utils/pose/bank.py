@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -14,7 +13,8 @@ from gaussian_splatting.geometry import rigid
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.types import object_center
 from gaussian_splatting.rendering import render
-from PAD_utils.pose.retrieval import Bank, BankRetriever
+from gaussian_splatting.views import View
+from PAD_utils.pose.retrieval import Bank, BankRetriever, gallery_bank
 from PAD_utils.pose.silhouette import make_thumbnails
 
 VIEWS = 1000  # over the full sphere: 6.9 degrees apart, a third of what refinement can undo
@@ -26,15 +26,18 @@ _CELL_PX = 1.5  # cells of the simplified model that is drawn
 _BATCH = 32
 
 
-def bank_retriever(gaussians: Gaussians, gallery: Sequence[Camera]) -> BankRetriever:
-    """The retriever over views rendered from the model (`--retrieval bank`), on the device of the Gaussians."""
-    return BankRetriever(make_bank(gaussians, gallery), "bank")
+def bank_retriever(gaussians: Gaussians, views: Sequence[View]) -> BankRetriever:
+    """The retriever over views rendered from the model and the photographs that it was made from (`--retrieval bank`),
+    on the device of the Gaussians. Photographs show what no rendering of a faulty model does."""
+    rendered = make_bank(gaussians, [view.camera for view in views])
+    return BankRetriever(rendered.cat(gallery_bank(views, gaussians.means.device)), "bank")
 
 
 def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
     """Renders the model from a sphere of directions, as far away as the gallery, and keeps the thumbnails.
 
-    They are rounded to half precision, in which they are saved: a bank that was read is the one that was made."""
+    Gaussians that no gallery frame shows, which nothing has taught, are left out."""
+    gaussians = _shown(gaussians, gallery)
     cameras = view_sphere(gaussians, gallery)
     center = object_center(gaussians)
     distance = (cameras[0].center.to(center) - center).norm().item()
@@ -45,19 +48,21 @@ def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
             image = render(simple, cameras[first : first + _BATCH]).image
             pictures.append((image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1))
     thumbnails = make_thumbnails(torch.cat(pictures), cameras)
-    thumbnails = replace(thumbnails, polar=thumbnails.polar.half().float())
     poses = torch.stack([camera.cam_from_world for camera in cameras]).to(thumbnails.ray)
     return Bank(thumbnails, poses, (poses[:, :3, :3] @ center.to(poses) + poses[:, :3, 3]).norm(dim=1))
 
 
 def view_sphere(gaussians: Gaussians, gallery: Sequence[Camera]) -> list[Camera]:
-    """Small cameras around the object's center, evenly spread over the directions near to a gallery view."""
+    """Small cameras around the object's center, evenly spread over the directions near to a gallery view. They frame
+    the object, but see no wider than the gallery: what lies outside its frames are floaters."""
     center = object_center(gaussians).double().cpu()
     from_center = torch.stack([camera.center for camera in gallery]) - center
     distance = from_center.norm(dim=1).median().item()
     offsets = (gaussians.means.detach().double().cpu() - center).norm(dim=1)
     radius = min(torch.quantile(offsets[:: len(offsets) // 100_000 + 1], _OUTERMOST).item(), 0.7 * distance)
     focal = _FRAME_FILL * 0.5 * VIEW_PX * math.sqrt(distance**2 - radius**2) / max(radius, 1e-6)
+    gallery_slope = torch.tensor([max(c.width / c.fx, c.height / c.fy) for c in gallery]).median().item()
+    focal = max(focal, VIEW_PX / gallery_slope)
     seen = from_center / from_center.norm(dim=1, keepdim=True)
     directions = fibonacci_sphere(VIEWS)
     near = (directions @ seen.T).amax(1) > math.cos(math.radians(_REACH_DEG))
@@ -66,6 +71,20 @@ def view_sphere(gaussians: Gaussians, gallery: Sequence[Camera]) -> list[Camera]
         Camera(VIEW_PX, VIEW_PX, focal, focal, half, half, look_at(center + distance * direction, center))
         for direction in directions[near]
     ]
+
+
+def _shown(gaussians: Gaussians, gallery: Sequence[Camera]) -> Gaussians:
+    """The Gaussians whose centers lie in the frame of a camera of the gallery; all of them if there are none."""
+    means = gaussians.means.detach()
+    shown = torch.zeros(len(gaussians), dtype=torch.bool, device=means.device)
+    for camera in gallery:
+        pose = camera.cam_from_world.to(means)
+        x, y, z = (means @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+        column, row = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+        shown |= (z > 0) & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+    if shown.all() or not shown.any():
+        return gaussians
+    return Gaussians(**{name: tensor[shown] for name, tensor in gaussians.as_dict().items()})
 
 
 def fibonacci_sphere(count: int) -> Float[Tensor, "n 3"]:

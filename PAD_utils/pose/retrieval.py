@@ -1,7 +1,7 @@
 """Coarse poses: which known views look like the query, and where the camera must have stood for that."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -40,6 +40,13 @@ class Bank:
     cam_from_world: Float[Tensor, "v 4 4"]
     distance: Float[Tensor, "v"]
 
+    def cat(self, other: "Bank") -> "Bank":
+        """These views and then the others."""
+        poses, distance = (
+            torch.cat((getattr(self, name), getattr(other, name))) for name in ("cam_from_world", "distance")
+        )
+        return Bank(self.thumbnails.cat(other.thumbnails), poses, distance)
+
 
 class BankRetriever:
     """Compares silhouette-normalized thumbnails with a bank, over all rolls at once.
@@ -50,7 +57,9 @@ class BankRetriever:
 
     def __init__(self, bank: Bank, name: str) -> None:
         self.name = name
-        self.bank = bank
+        # Half precision is what banks are saved in: one that was read is the one that was made.
+        half = replace(bank.thumbnails, polar=bank.thumbnails.polar.half().float())
+        self.bank = bank = replace(bank, thumbnails=half)
         self._spectrum, self._mean = _spectrum(bank.thumbnails.polar, None)
 
     def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:

@@ -192,7 +192,7 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
     if job.config.retrieval == "nearest":
         return gallery_retriever(gallery, job.device)
     if job.config.retrieval == "bank":
-        return bank_retriever(model.gaussians, [view.camera for view in gallery])
+        return bank_retriever(model.gaussians, gallery)
     return loftr_retriever(gallery, job.config.loftr_weights, job.device)
 
 
