@@ -19,28 +19,27 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import read_image
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
-from gaussian_splatting.progress import progress
-from gaussian_splatting.rendering import render
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
 from gaussian_splatting.world import USERS_WORLD, World
 from PAD_utils.data.intrinsics import Lens, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
-from PAD_utils.inspector_files import Saved, Usual, read_inspector, write_inspector
+from PAD_utils.inspector_files import Saved, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
 from PAD_utils.pose.localize import Localization, localize
 from PAD_utils.pose.retrieval import BankRetriever, Retriever
-from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
-from PAD_utils.score.calibration import NOT_LOCALISED, Calibration, as_fresh, calibrate
+from PAD_utils.score.anomaly import ScoreConfig
+from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
 from PAD_utils.score.features import FAST_FEATURES, make_features
-from PAD_utils.score.normality import Normality
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.regions import Region, find_regions
+from PAD_utils.score.usual import Comparer, Posed, Usual
 
 log = logging.getLogger(__name__)
 
 Photo = np.ndarray | Tensor | Path | str
-_CALIBRATION_VIEWS = 60  # of those seen, evenly spread: a threshold needs no more, and each costs a refinement
+_LEARNED_VIEWS = 224  # of those that training saw, evenly spread: more would teach little and cost time
+_SCORED_VIEWS = 60  # the same where a threshold is all that is learned, and each view costs a refinement
 _PICTURES_AT_ONCE = 16
 
 
@@ -144,10 +143,7 @@ class Inspector:
 
         Raises ValueError unless the rate lies in (0, 1) and five good views could be localized.
         """
-        seen, held_out, config = self.usual.seen_scores, self.usual.held_out_scores, self.config.score
-        scores = as_fresh(seen, held_out).tolist() if held_out else seen
-        inflation = 1.0 if held_out else config.inflation
-        self._calibration = calibrate(scores, false_alarm_rate, inflation, logarithms=config.normalized)
+        self._calibration = self.usual.calibration(false_alarm_rate, self.config.score)
         self.config = replace(self.config, false_alarm_rate=false_alarm_rate)
         return self._calibration
 
@@ -175,7 +171,11 @@ class Inspector:
 
     def compare(self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]) -> list[Comparison]:
         """Holds pictures of one size against the good object at their poses."""
-        return self._compared(images, estimates, self.usual.normality)
+        usual = self.usual
+        scores, renderings = self._comparer.compare(images, [estimate.camera for estimate in estimates], usual)
+        pictures = (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
+        rows = zip(scores.maps.cpu(), scores.image_scores.tolist(), pictures, strict=True)
+        return [Comparison(*row) for row in rows]
 
     def decide(self, compared: Comparison, pose: PoseEstimate) -> Verdict:
         """The verdict about a picture that was compared at this pose."""
@@ -240,52 +240,27 @@ class Inspector:
         return torch.from_numpy(lens.undistorted(image.numpy())), lens.camera()
 
     def _learn(self) -> Usual:
-        """Good views go through the same refinement as a photograph. Residuals are learned from those held out from
-        training, where there are any; all are scored. The paper's score takes residuals as they are."""
-        thinned = self.views[:: max(1, -(-len(self.views) // _CALIBRATION_VIEWS))]
-        seen, held_out = self._localized(thinned), self._localized(self.held_out)
-        teachers, normality = held_out or seen, None
-        if self.config.score.normalized and teachers:
-            pairs = [self._pair([view.image], [estimate]) for view, estimate in teachers]
-            queries, renderings = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
-            normality = learn_normality(self.pyramid, queries, renderings, self.config.score)
-        return Usual(normality, self._scores(seen, normality), self._scores(held_out, normality))
+        """Views held out from training go through the same refinement as a photograph. Those that training saw are
+        taken as it saw them, unless there are no others."""
+        most = _LEARNED_VIEWS if self.config.score.normalized else _SCORED_VIEWS
+        thinned, held_out = self.views[:: max(1, -(-len(self.views) // most))], self._localized(self.held_out)
+        seen = [Posed(v.image, v.camera) for v in thinned] if held_out else self._localized(thinned)
+        return self._comparer.learn(seen, held_out)
 
-    def _scores(self, good: list[tuple[View, PoseEstimate]], normality: Normality | None) -> list[float]:
-        """The scores of good views at their poses."""
-        found = []
-        for some in progress(batches([view.image for view, _ in good]), desc="calibrate", leave=False):
-            images, estimates = zip(*((good[i][0].image, good[i][1]) for i in some), strict=True)
-            found += [one.score for one in self._compared(images, estimates, normality)]
-        return found
-
-    def _localized(self, views: Sequence[View]) -> list[tuple[View, PoseEstimate]]:
+    def _localized(self, views: Sequence[View]) -> list[Posed]:
         """Good views with their refined poses, without those that could not be refined."""
         good = []
         for some in batches([view.image for view in views]):
             images = torch.stack([views[i].image for i in some])
             estimates = self.refiner.refine(self.gaussians, images, [[views[i].camera] for i in some])
-            good += [(views[i], estimate) for i, estimate in zip(some, estimates, strict=True) if estimate.converged]
+            good += [Posed(views[i].image, e.camera) for i, e in zip(some, estimates, strict=True) if e.converged]
         if len(good) < len(views):
             log.warning("%d of %d good views could not be localized", len(views) - len(good), len(views))
         return good
 
-    def _compared(
-        self, images: Sequence[Tensor], estimates: Sequence[PoseEstimate], normality: Normality | None
-    ) -> list[Comparison]:
-        queries, renderings = self._pair(images, estimates)
-        found = score_pairs(self.pyramid, queries, renderings, self.config.score, normality)
-        pictures = (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
-        rows = zip(found.maps.cpu(), found.image_scores.tolist(), pictures, strict=True)
-        return [Comparison(*row) for row in rows]
-
-    @torch.no_grad()
-    def _pair(
-        self, images: Sequence[Tensor], estimates: Sequence[PoseEstimate]
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
-        """Pictures of one size and the renderings at their poses, both in [0, 1]."""
-        queries = torch.stack(list(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
-        return queries, render(self.gaussians, [estimate.camera for estimate in estimates]).image.clamp(0, 1)
+    @property
+    def _comparer(self) -> Comparer:
+        return Comparer(self.gaussians, self.pyramid, self.config.score)
 
 
 def _config(saved: dict[str, Any]) -> InspectConfig:

@@ -15,20 +15,13 @@ from PAD_utils.files import explaining, read_json, write_bytes, write_json
 from PAD_utils.pose.retrieval import Bank
 from PAD_utils.pose.silhouette import Thumbnails
 from PAD_utils.score.calibration import Calibration
+from PAD_utils.score.local_normality import LocalNormality
+from PAD_utils.score.noise import NoiseResponse
 from PAD_utils.score.normality import Normality
+from PAD_utils.score.usual import Usual
 
 _VERSION = 2  # raise it when the content changes: what an older version saved is then refused by name
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
-
-
-@dataclass(frozen=True)
-class Usual:
-    """What good views taught: the usual residuals (None: the score takes residuals as they are), and the scores of the
-    views that training saw and of those that were held out from it."""
-
-    normality: Normality | None
-    seen_scores: list[float]
-    held_out_scores: list[float]
 
 
 @dataclass(frozen=True)
@@ -49,13 +42,16 @@ def write_inspector(folder: Path, saved: Saved) -> None:
     with explaining(folder):
         (folder / _JSON).unlink(missing_ok=True)
         save_ply(folder / _MODEL, saved.gaussians)
-    tensors = {"bank": _bank_tensors(saved.bank), "normality": saved.usual.normality and vars(saved.usual.normality)}
+    usual = saved.usual
+    learned = {name: part and vars(part) for name, part in (("normality", usual.normality), ("local", usual.local))}
+    tensors = {"bank": _bank_tensors(saved.bank), **learned}
     write_bytes(folder / _TENSORS, torch_bytes(_on_cpu(tensors)))
     content = {
         "version": _VERSION,
         **{name: getattr(saved, name) for name in ("parts", "config")},
-        "seen_scores": saved.usual.seen_scores,
-        "held_out_scores": saved.usual.held_out_scores,
+        "response": usual.response and asdict(usual.response),
+        "seen_scores": usual.seen_scores,
+        "held_out_scores": usual.held_out_scores,
         "calibration": saved.calibration and asdict(saved.calibration),
     }
     write_json(folder / _JSON, content)
@@ -68,11 +64,17 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
         if content["version"] != _VERSION:
             raise ValueError(f"version {content['version']}, expected {_VERSION}")
         tensors = torch.load(folder / _TENSORS, map_location=device, weights_only=True)
-        normality = tensors["normality"] and Normality(**tensors["normality"])
+        usual = Usual(
+            tensors["normality"] and Normality(**tensors["normality"]),
+            tensors["local"] and LocalNormality(**tensors["local"]),
+            content["response"] and NoiseResponse(**content["response"]),
+            content["seen_scores"],
+            content["held_out_scores"],
+        )
         return Saved(
             load_ply(folder / _MODEL).to(device),
             tensors["bank"] and _bank(tensors["bank"]),
-            Usual(normality, content["seen_scores"], content["held_out_scores"]),
+            usual,
             content["calibration"] and Calibration(**content["calibration"]),
             content["parts"],
             content["config"],

@@ -21,11 +21,12 @@ from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import DISTURBANCES, Case, Pairs, as_float, disturbed, load_case
 from PAD_utils.evaluate.metrics import evaluate
 from PAD_utils.run.job import choose_device
-from PAD_utils.score.anomaly import ScoreConfig, Scores, learn_normality, score_pairs
+from PAD_utils.score.anomaly import ScoreConfig, Scores, score_pairs
 from PAD_utils.score.calibration import as_fresh, calibrate
 from PAD_utils.score.features import CallableFeatures, GradientFeatures
 from PAD_utils.score.normality import Normality
 from PAD_utils.score.pyramid import FeaturePyramid
+from PAD_utils.score.usual import learn_normality
 
 FALSE_ALARM_RATE = 0.01
 ROLES = ("tuning", "reported")

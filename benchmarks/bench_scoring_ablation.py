@@ -21,7 +21,7 @@ from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import Case, Pairs, disturbed, load_case
 from PAD_utils.evaluate.metrics import image_auroc
 from PAD_utils.run.job import choose_device
-from PAD_utils.score import anomaly, normality
+from PAD_utils.score import anomaly, levels, normality
 from PAD_utils.score.anomaly import ScoreConfig, score_pairs
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.pyramid import FeaturePyramid
@@ -30,15 +30,9 @@ CONDITIONS = ("clean", "noise", "light", "all")
 FAST = ScoreConfig.fast()
 
 
-def root_surprise(ratio: Tensor, own_noise: Tensor) -> Tensor:
-    """The root of the factor instead of its logarithm, as anomaly._surprise otherwise."""
-    return (ratio / (1 + own_noise)).sqrt()
-
-
-# What differs from the default: settings of ScoreConfig, or names in PAD_utils.score.anomaly and .normality.
+# What differs from the default: settings of ScoreConfig, or names in PAD_utils.score.anomaly, .levels and .normality.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "levels add by the root": {"_surprise": root_surprise},
     "differences count from 1 instead of 0.25 on": {"_ORDINARY": 1.0},
     "differences count from 0.06 instead of 0.25 on": {"_ORDINARY": 0.0625},
     "with the finest features": {"finest": True},
@@ -112,7 +106,7 @@ def varied(pyramid: FeaturePyramid, changes: dict[str, Any]) -> Iterator[tuple[F
     settings = {name: value for name, value in changes.items() if hasattr(FAST, name)}
     with ExitStack() as stack:
         for name, value in changes.items():
-            for module in (anomaly, normality):
+            for module in (anomaly, levels, normality):
                 if hasattr(module, name):
                     stack.enter_context(patch.object(module, name, value))
         yield WithFinest(pyramid) if "finest" in changes else pyramid, replace(FAST, **settings)

@@ -20,9 +20,10 @@ import torchvision
 from benchmarks.results_file import save_result
 from benchmarks.scoring_pairs import as_float, load_case
 from PAD_utils.run.job import choose_device
-from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.score.anomaly import ScoreConfig, score_pairs
 from PAD_utils.score.features import PAPER_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
+from PAD_utils.score.usual import learn_normality
 
 BATCH = {"cpu": 4, "cuda": 32}
 REPEATS = {"cpu": 5, "cuda": 20}

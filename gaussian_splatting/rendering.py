@@ -54,3 +54,12 @@ def render_poses(
     )
     out = rasterize(scene)
     return Rendering(out.image, out.alpha, out.depth, out.radii)
+
+
+def render_colors(gaussians: Gaussians, colors: Float[Tensor, "n 3"], cameras: list[Camera]) -> Rendering:
+    """As `render`, on black, with one color per Gaussian, which may be any numbers; differentiable in these alone."""
+    g = gaussians.detached()
+    views = stack_cameras(cameras, colors.device, colors.dtype)
+    size, black = (cameras[0].width, cameras[0].height), torch.zeros(3, dtype=colors.dtype, device=colors.device)
+    out = rasterize(Scene(g.means, g.scales, g.quats, g.opacities, colors, *views, *size, black))
+    return Rendering(out.image, out.alpha, out.depth, out.radii)

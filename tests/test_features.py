@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from PAD_utils.errors import UserError
-from PAD_utils.score.anomaly import ScoreConfig, learn_normality, score_pairs
+from PAD_utils.score.anomaly import ScoreConfig, score_pairs
 from PAD_utils.score.features import CallableFeatures, GradientFeatures, make_features
 from PAD_utils.score.pyramid import imagenet_normalized
+from PAD_utils.score.usual import learn_normality
 
 # EfficientNet-B4: repeats, kernel, stride, expansion, channels in and out (Tan and Le 2019, scaled 1.4 wide, 1.8 deep)
 STAGES = [(2, 3, 1, 1, 48, 24), (4, 3, 2, 6, 24, 32), (4, 5, 2, 6, 32, 56), (6, 3, 2, 6, 56, 112)]

@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from PAD_utils.score.anomaly import ScoreConfig, _own_noise, learn_normality, score_pairs
+from PAD_utils.score.anomaly import ScoreConfig, _own_noise, score_pairs
 from PAD_utils.score.exposure import matched_exposure, matched_light
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.normality import Normality, NormalityStatistics, squared_gradient
+from PAD_utils.score.usual import learn_normality
 
 
 def bricks(count: int, size: int = 96) -> Tensor:

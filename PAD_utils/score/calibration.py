@@ -12,10 +12,14 @@ OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
 
 @dataclass(frozen=True)
 class Calibration:
-    """The threshold of image scores, the rate of false alarms it promises, and what it was learned from."""
+    """The threshold of image scores, the rate of false alarms it aims at, and what it was learned from.
+
+    `attainable_rate` is 1 / (views + 1): the least rate for which so many scores give a threshold by themselves. Where
+    it exceeds the rate asked for, the threshold also rests on an assumption about the highest scores."""
 
     threshold: float
     false_alarm_rate: float
+    attainable_rate: float
     views: int
     inflation: float
 
@@ -41,7 +45,7 @@ def calibrate(
     if len(scores) < _FEWEST:
         raise ValueError(f"a threshold needs at least {_FEWEST} scores of good views, got {len(scores)}")
     threshold = upper_quantile(scores * inflation, false_alarm_rate, logarithms)
-    return Calibration(threshold, false_alarm_rate, len(scores), inflation)
+    return Calibration(threshold, false_alarm_rate, 1 / (len(scores) + 1), len(scores), inflation)
 
 
 _FEWEST = 5
@@ -50,26 +54,32 @@ _FEWEST = 5
 def upper_quantile(scores: np.ndarray, rate: float, logarithms: bool = False) -> float:
     """The value that a further score exceeds with probability `rate`.
 
-    From 1 / rate - 1 scores on this holds for any distribution: the (1 - rate) (n + 1)-th of the n scores, interpolated
-    (conformal prediction). Of half as many the largest is taken. Of fewer still it is the prediction limit of a normal
-    distribution of the scores or of their logarithms (Student's t, for mean and deviation are those of n scores).
+    From 1 / rate - 1 scores on this holds for any distribution, if the further score is one like these: the
+    (1 - rate) (n + 1)-th of the n scores, interpolated (conformal prediction). Of fewer scores it is the largest of
+    them or, where that is higher, the prediction limit of a normal distribution of the scores or of their logarithms
+    (Student's t, for mean and deviation are those of n scores).
     """
     n = len(scores)
-    if n * rate >= 0.5:
+    if n + 1 >= 1 / rate:
         return float(np.quantile(scores, 1 - rate, method="weibull"))
     values = scores if logarithms else np.log(np.maximum(scores, 1e-12))
     spread = float(values.std(ddof=1)) * math.sqrt(1 + 1 / n)
-    limit = float(values.mean()) + float(student_t.ppf(1 - rate, n - 1)) * spread
+    limit = max(float(values.max()), float(values.mean()) + float(student_t.ppf(1 - rate, n - 1)) * spread)
     return limit if logarithms else math.exp(limit)
 
 
 def as_fresh(seen: ArrayLike, held_out: ArrayLike) -> np.ndarray:
     """Scores as those of fresh photographs, from scores of views that training saw and of such that it did not.
 
-    Views that it saw score too low. A view that was held out scores too high: its nearest neighbors are a whole step
-    of the rig away, those of a photograph from anywhere half a step. So the former are moved half of the way.
+    Views that it saw score too low and too much alike, but there are more of them, which tells more about the highest.
+    So they get the mean of the others and, where it is larger, their standard deviation.
     """
     seen, held_out = np.asarray(seen, np.float64), np.asarray(held_out, np.float64)
     if len(seen) == 0 or len(held_out) == 0:
         return held_out
-    return np.concatenate((seen + max(0.0, held_out.mean() - seen.mean()) / 2, held_out))
+    wider = float(np.clip(held_out.std() / max(seen.std(), 1e-12), 1.0, _MOST_WIDER))
+    moved = held_out.mean() + wider * (seen - seen.mean())
+    return np.concatenate((moved + max(0.0, seen.mean() - held_out.mean()), held_out))
+
+
+_MOST_WIDER = 1.5  # a few scores tell a standard deviation badly

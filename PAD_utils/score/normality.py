@@ -42,15 +42,15 @@ class NormalityStatistics:
     """Gathers residuals of good views, batch by batch."""
 
     def __init__(self) -> None:
-        self._parts: list[list[Float[Tensor, "five c"]]] = []
+        self._parts: list[list[Float[Tensor, "b five c"]]] = []
 
     def add(self, differences: Sequence[Tensor], rendered: Sequence[Tensor], shown: Sequence[Tensor]) -> None:
         """Per level: query minus rendering (b, c, h, w), the rendering's features, and where it shows the object."""
         self._parts.append([_sums(*level) for level in zip(differences, rendered, shown, strict=True)])
 
-    def finish(self) -> Normality:
+    def finish(self, without: int | None = None) -> Normality:
         """The two coefficients of every channel, by the means below and above the median gradient of each picture; the
-        noise is left at 1.
+        noise is left at 1. `without`: the index of a view that has no say, since it is to be judged.
 
         Raises ValueError if no view was added.
         """
@@ -58,7 +58,9 @@ class NormalityStatistics:
             raise ValueError("normality cannot be learned from no view at all")
         floors, edges = [], []
         for parts in zip(*self._parts, strict=True):
-            flat_residual, flat, edge_residual, edge_gradient, edge = torch.stack(parts).sum(0)
+            views = torch.cat(parts)
+            sums = views.sum(0) - (views[without] if without is not None and len(views) > 1 else 0)
+            flat_residual, flat, edge_residual, edge_gradient, edge = sums
             mean = (flat_residual + edge_residual) / (flat + edge).clamp_min(1)
             floor = flat_residual / flat.clamp_min(1)
             slope = (edge_residual - floor * edge).clamp_min(0) / edge_gradient.clamp_min(1e-12)
@@ -100,8 +102,9 @@ def shown_at(shown: Bool[Tensor, "b h w"], height: int, width: int) -> Bool[Tens
     return F.adaptive_max_pool2d(shown[:, None].float(), (height, width))[:, 0] > 0
 
 
-def _sums(difference: Tensor, rendered: Tensor, shown: Tensor) -> Float[Tensor, "five c"]:
-    """Per channel: sum of squares and count on flat places; sums of squares and gradients and count on the others."""
+def _sums(difference: Tensor, rendered: Tensor, shown: Tensor) -> Float[Tensor, "b five c"]:
+    """Per picture and channel: sum of squares and count on flat places; sums of squares and gradients and count on the
+    others."""
     residual, gradient = difference.square(), squared_gradient(rendered)
     masked = gradient.masked_fill(~shown[:, None], torch.nan)
     middle = masked.flatten(2).nanmedian(2).values[..., None, None]
@@ -109,10 +112,11 @@ def _sums(difference: Tensor, rendered: Tensor, shown: Tensor) -> Float[Tensor, 
     steep = shown[:, None] & (gradient > middle)
     return torch.stack(
         [
-            (residual * flat).sum((0, 2, 3)),
-            flat.sum((0, 2, 3)).to(residual),
-            (residual * steep).sum((0, 2, 3)),
-            (gradient * steep).sum((0, 2, 3)),
-            steep.sum((0, 2, 3)).to(residual),
-        ]
+            (residual * flat).sum((2, 3)),
+            flat.sum((2, 3)).to(residual),
+            (residual * steep).sum((2, 3)),
+            (gradient * steep).sum((2, 3)),
+            steep.sum((2, 3)).to(residual),
+        ],
+        1,
     )

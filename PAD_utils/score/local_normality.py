@@ -1,0 +1,140 @@
+"""What residuals are usual at a place of the object, seen from a direction: learned from good views, kept on the model.
+
+The few good pictures that score highest show highlights, seams that open at one angle and interiors that are modeled
+badly. All of these are functions of place and direction, and neighboring good views show the same error at the same
+place. So each good view's residual ratios are brought back onto the Gaussians by their blending weights (the gradient
+of a rendered scalar color); at a query, views from similar directions are averaged and rendered at the query's pose.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.rendering import render_colors
+from PAD_utils.score import resample
+
+_KAPPA = 20.0  # of the von Mises-Fisher weights of directions: half at 15 degrees, a step of MAD-Sim's rig
+_NEAREST = 40  # views that are averaged: of MAD-Sim's 210 the others together weigh less than a fiftieth
+_MOST_CELLS = 4096  # neighboring Gaussians share a cell, so that 210 views of 4 levels take 9 MB and not 230
+_PRIOR = 0.1  # pixels in which a cell showed no residual: holds the mean where hardly a view saw it
+_BLUR = 1.0  # pixels of the maps given back, which are half the size of comparison
+_LEAST_ALPHA = 0.05
+_CHANNELS = 3  # that the rasterizer draws at once
+
+
+@dataclass(frozen=True)
+class LocalNormality:
+    """Per good view and cell of Gaussians: mean residual ratio of each level, and in how many pixels it was seen."""
+
+    cells: Int[Tensor, "n"]
+    center: Float[Tensor, "3"]  # of the object, world units
+    directions: Float[Tensor, "v 3"]  # from the center to the camera
+    means: Float[Tensor, "v l c"]
+    pixels: Float[Tensor, "v c"]
+
+    @torch.no_grad()
+    def expected(
+        self, gaussians: Gaussians, cameras: Sequence[Camera], without: Sequence[int | None] | None = None
+    ) -> Float[Tensor, "b l h w"]:
+        """The usual ratio of every level at every pixel of each camera; 0 where no good view saw the place.
+
+        `without`: for each camera the index of the view that may not have a say, since it is to be judged itself.
+        """
+        directions = torch.stack([_direction(camera, self.center) for camera in cameras])
+        weight = torch.exp(_KAPPA * (directions @ self.directions.T - 1))
+        for row, own in enumerate(without or ()):
+            if own is not None:
+                weight[row, own] = 0
+        weight, near = weight.topk(min(_NEAREST, weight.shape[1]), dim=1)
+        pixels = weight[..., None] * self.pixels[near].float()
+        total = torch.einsum("bvc,bvlc->blc", pixels, self.means[near].float())
+        values = (total / (pixels.sum(1, keepdim=True) + _PRIOR))[..., self.cells]
+        return torch.stack([_drawn(gaussians, v, camera) for v, camera in zip(values, cameras, strict=True)])
+
+
+class LocalStatistics:
+    """Gathers residual ratios of good views on the Gaussians, view by view."""
+
+    def __init__(self, gaussians: Gaussians, most_cells: int = _MOST_CELLS) -> None:
+        self._gaussians = gaussians
+        self._cells = _cells_of(gaussians.means, most_cells)
+        self._count = int(self._cells.max()) + 1
+        self._center = gaussians.means.median(0).values
+        self._views: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, camera: Camera, ratios: Float[Tensor, "l h w"]) -> None:
+        """The ratios of one good view, in pixels of `camera`."""
+        on_gaussians = _brought_back(self._gaussians, camera, torch.cat((ratios, torch.ones_like(ratios[:1]))))
+        sums = on_gaussians.new_zeros(len(on_gaussians), self._count)
+        sums.index_add_(1, self._cells, on_gaussians)
+        pixels = sums[-1].clamp(0, torch.finfo(torch.float16).max)
+        means = (sums[:-1] / sums[-1].clamp_min(1e-6)).clamp(0, torch.finfo(torch.float16).max)
+        self._views.append((_direction(camera, self._center), means.half(), pixels.half()))
+
+    def finish(self) -> LocalNormality:
+        """What was gathered. Raises ValueError if no view was added."""
+        if not self._views:
+            raise ValueError("what is usual at a place cannot be learned from no view at all")
+        directions, means, pixels = (torch.stack(parts) for parts in zip(*self._views, strict=True))
+        return LocalNormality(self._cells, self._center, directions, means, pixels)
+
+
+def _direction(camera: Camera, center: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    """From the center to the camera, on the center's device."""
+    return F.normalize(camera.center.to(center) - center, dim=0)
+
+
+def _cells_of(means: Float[Tensor, "n 3"], most: int) -> Int[Tensor, "n"]:
+    """The number of each Gaussian's cell: that of its own, or of the smallest cube of space that leaves at most `most`
+    of them occupied."""
+    if len(means) <= most:
+        return torch.arange(len(means), device=means.device)
+    shifted = means - means.amin(0)
+    small, large = 0.0, float(shifted.max()) * 1.01
+    numbers = torch.zeros(len(means), dtype=torch.long, device=means.device)
+    for _ in range(16):
+        side = math.sqrt(small * large) if small else large / 64
+        found, inverse = (shifted / side).floor().long().unique(dim=0, return_inverse=True)
+        if len(found) > most:
+            small = side
+        else:
+            large, numbers = side, inverse
+    return numbers
+
+
+def _brought_back(gaussians: Gaussians, camera: Camera, maps: Float[Tensor, "l h w"]) -> Float[Tensor, "l n"]:
+    """Per map and Gaussian: the sum over pixels of blending weight times map."""
+    found = []
+    for some in maps.split(_CHANNELS):
+        with torch.enable_grad():
+            colors = torch.zeros(len(gaussians), 3, device=maps.device, requires_grad=True)
+            image = render_colors(gaussians, colors, [camera]).image[0]
+            loss = (image[: len(some)] * some).sum()
+            found.append(torch.autograd.grad(loss, colors)[0].T[: len(some)])
+    return torch.cat(found)
+
+
+def _drawn(gaussians: Gaussians, values: Float[Tensor, "l n"], camera: Camera) -> Float[Tensor, "l h w"]:
+    """Means of the values of what shows at each pixel, blurred a little; 0 beside the object."""
+    pictures = [
+        render_colors(gaussians, F.pad(some, (0, 0, 0, _CHANNELS - len(some))).T.contiguous(), [camera])
+        for some in values.split(_CHANNELS)
+    ]
+    drawn = torch.cat([picture.image[0] for picture in pictures])[: len(values)]
+    rows, columns = (_blurring(n, values.device) for n in (camera.height, camera.width))
+    drawn, alpha = (resample.apply(rows, x, columns) for x in (drawn, pictures[0].alpha[0]))
+    return drawn / alpha.clamp_min(_LEAST_ALPHA)
+
+
+@lru_cache(maxsize=16)
+def _blurring(size: int, device: torch.device) -> Float[Tensor, "n n"]:
+    """The blur along one axis, kept on the device."""
+    return resample.gaussian_matrix(size, _BLUR).to(device, torch.float32)

@@ -1,0 +1,70 @@
+"""How much noisier a photograph is than the good views, and what that does to its score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+_QUANTILE = 0.2  # of what the filter finds: the flattest fifth of the object, where structure does not add
+_OF_WHITE_NOISE = 0.4924  # that quantile of the mean of three half-normal numbers, in their standard deviation
+_FEWEST = 5  # good views that tell how scores change under noise
+
+
+@torch.no_grad()
+def residual_noise(
+    queries: Float[Tensor, "b 3 h w"], renderings: Float[Tensor, "b 3 h w"], shown: Bool[Tensor, "b h w"]
+) -> Float[Tensor, "b"]:
+    """The standard deviation, of 1 for white, of noise in queries of which renderings show the rest; 0 without object.
+
+    Immerkaer 1996: a filter that answers neither to planes nor to edges along an axis, of the difference.
+    """
+    across = torch.tensor([1.0, -2.0, 1.0], device=queries.device)
+    kernel = (across[:, None] * across / 6).expand(3, 1, 3, 3)
+    found = F.conv2d(queries - renderings, kernel, padding=1, groups=3).abs().mean(1)[:, ::2, ::2]
+    inside = found.masked_fill(~shown[:, ::2, ::2], torch.nan).flatten(1)
+    return inside.nanquantile(_QUANTILE, dim=1).nan_to_num(0.0) / _OF_WHITE_NOISE
+
+
+@dataclass(frozen=True)
+class NoiseResponse:
+    """By what factor the threshold changes when a photograph is noisier than good views are: `factor` at each
+    `excess` of `residual_noise`, rising from 0; the squares of noise add, so an excess is a root of a difference."""
+
+    usual: float
+    excess: list[float]
+    factor: list[float]
+
+    def of(self, noise: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """The factor for photographs of this noise, interpolated; beyond the noisiest, as there."""
+        excess = (noise.square() - self.usual**2).clamp_min(0).sqrt().cpu().numpy()
+        return torch.from_numpy(np.interp(excess, self.excess, self.factor)).to(noise)
+
+
+def learn_response(
+    threshold: float, noises: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]
+) -> NoiseResponse | None:
+    """From the noise and the scores of good views, as they are (first) and with more and more noise added.
+
+    Noise lifts the scores of most good views a little and lowers the highest, for what is expected grows. So the
+    threshold under noise keeps its place above the mean, in units of the spread above it. None for too few views.
+    """
+    if len(scores[0]) < _FEWEST:
+        return None
+    usual, excess, factor = float(np.median(noises[0])), [0.0], [1.0]
+    mean, spread = _mean_and_rise(scores[0])
+    for noise, noisy in zip(noises[1:], scores[1:], strict=True):
+        noisy_mean, noisy_spread = _mean_and_rise(noisy)
+        excess.append(max(excess[-1] + 1e-6, float(np.sqrt(max(0.0, np.median(noise) ** 2 - usual**2)))))
+        noisy_threshold = noisy_mean + (threshold - mean) * min(1.0, noisy_spread / spread)
+        factor.append(noisy_threshold / threshold)
+    return NoiseResponse(usual, excess, factor)
+
+
+def _mean_and_rise(scores: Sequence[float]) -> tuple[float, float]:
+    """The mean, and the root mean square of how far scores lie above it."""
+    values = np.asarray(scores, np.float64)
+    return float(values.mean()), float(np.sqrt(np.square((values - values.mean()).clip(0)).mean())) + 1e-6

@@ -1,0 +1,76 @@
+"""What good views teach: each is judged without its own part, and noise neither hides a defect nor raises an alarm."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gaussian_splatting.rendering import render
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.levels import ScoreConfig
+from PAD_utils.score.usual import Comparer, Posed, Usual
+from tests.toy_scene import ball, cameras
+
+SIZE = 64
+CAMERAS = cameras(48, SIZE)
+COMPARER = Comparer(ball(300), GradientFeatures(), ScoreConfig.fast())
+
+
+def picture(index: int, noise: float = 0.002) -> Tensor:
+    """A photograph of a ball that is not quite the model: one side is paler."""
+    part = ball(300)
+    part.sh[part.means[:, 0] > 0.35] *= 0.8
+    image = render(part, [CAMERAS[index]]).image[0].clamp(0, 1).permute(1, 2, 0)
+    added = noise * torch.randn(image.shape, generator=torch.Generator().manual_seed(index))
+    return ((image + added) * 255).round().clamp(0, 255).byte()
+
+
+def posed(index: int) -> Posed:
+    return Posed(picture(index), CAMERAS[index])
+
+
+SEEN, HELD_OUT = [posed(i) for i in range(48) if i % 4], [posed(i) for i in range(0, 48, 4)]
+
+
+@pytest.fixture(scope="module")
+def usual() -> Usual:
+    return COMPARER.learn(SEEN, HELD_OUT)
+
+
+def score(usual: Usual, image: Tensor, index: int) -> float:
+    return float(COMPARER.compare([image], [CAMERAS[index]], usual)[0].image_scores)
+
+
+def test_a_held_out_view_is_scored_as_if_it_had_taught_nothing() -> None:
+    marked = HELD_OUT[5].image.clone()
+    marked[28:36, 28:36] = torch.tensor([255, 0, 255], dtype=torch.uint8)
+    odd = Posed(marked, HELD_OUT[5].camera)
+    with_it = COMPARER.learn(SEEN, [*HELD_OUT[:5], odd, *HELD_OUT[6:]])
+    without_it = replace(COMPARER.learn(SEEN, [*HELD_OUT[:5], *HELD_OUT[6:]]), response=None)
+    fair, unfair = score(without_it, marked, 20), score(replace(with_it, response=None), marked, 20)
+    assert with_it.held_out_scores[5] == pytest.approx(fair, rel=0.02)
+    assert unfair < 0.85 * fair
+
+
+def test_a_threshold_is_known_for_any_rate_without_another_look(usual: Usual) -> None:
+    strict, lax = (usual.calibration(rate, COMPARER.config) for rate in (0.02, 0.2))
+    assert (strict.views, strict.attainable_rate) == (48, 1 / 49)
+    above = [s > lax.threshold for s in usual.held_out_scores]
+    assert lax.threshold < strict.threshold and 0 < sum(above) < 6
+
+
+def test_noise_hides_no_defect_and_raises_no_alarm(usual: Usual) -> None:
+    threshold = usual.calibration(0.02, COMPARER.config).threshold
+    for index in (3, 21, 38):
+        for noise in (0.002, 0.015, 0.03):
+            good = picture(index, noise)
+            bad = good.clone()
+            bad[30:36, 30:36] = (bad[30:36, 30:36].int() - 20).clamp(0, 255).byte()
+            assert score(usual, good, index) < threshold < score(usual, bad, index), (index, noise)
+
+
+def test_the_papers_score_learns_its_scores_alone() -> None:
+    paper = replace(COMPARER, config=ScoreConfig.paper()).learn(SEEN[:6], [])
+    assert (paper.normality, paper.local, paper.response) == (None, None, None)
+    assert len(paper.seen_scores) == 6 and paper.held_out_scores == []
