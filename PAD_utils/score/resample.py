@@ -21,11 +21,6 @@ def apply(
     return rows @ x @ columns.T
 
 
-def to_eight_bits(images: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
-    """[0, 1] to whole numbers 0..255, rounded; what lies outside is clamped, never wrapped around."""
-    return images.clamp(0, 1).mul(255).round()
-
-
 def pil_resized(levels: Float[Tensor, "*b h w"], height: int, width: int) -> Float[Tensor, "*b a c"]:
     """8-bit pictures (whole numbers 0..255) resized as PIL's BILINEAR does: along x, rounded, then along y, rounded.
 
