@@ -103,7 +103,8 @@ class Inspector:
         self.device = self.gaussians.means.device
         self.views, self.held_out = list(views), list(held_out)
         self.config = config or InspectConfig()
-        self.refiner = refiner or GaussNewtonRefiner()
+        focal_px = self.views[0].camera.fx if self.views else None
+        self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=focal_px)
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
         self._retriever = retriever
         self._usual: Usual | None = None

@@ -132,7 +132,7 @@ def open_inspector(
 ) -> Inspector:
     """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
     configuration saved it. The rate of false alarms may be another one. `lens` as that of InspectConfig."""
-    config, folder, refiner = job.config, job.ledger.folder / "inspector", make_refiner(job)
+    config, folder, refiner = job.config, job.ledger.folder / "inspector", make_refiner(job, gallery)
     score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
     setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, lens, model.world)
     weights = config.weights and fingerprint_file(config.weights)
@@ -196,9 +196,11 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
     return loftr_retriever(gallery, job.config.loftr_weights, job.device)
 
 
-def make_refiner(job: Job) -> Refiner:
-    """What --refiner asks for."""
-    return AdamRefiner(job.config.k) if job.config.refiner == "adam" else GaussNewtonRefiner()
+def make_refiner(job: Job, gallery: Sequence[View]) -> Refiner:
+    """What --refiner asks for, for a model that was fitted to these views."""
+    if job.config.refiner == "adam":
+        return AdamRefiner(job.config.k)
+    return GaussNewtonRefiner(fitted_focal_px=gallery[0].camera.fx)
 
 
 def photo_lens(job: Job, data: ClassData) -> Lens:

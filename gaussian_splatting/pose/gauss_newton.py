@@ -81,8 +81,8 @@ class GaussNewtonRefiner:
 
     `brightness`: solve a gain and an offset per picture. `polish`: iterations with Tukey's weights at the end.
     `shortest_step` (radians, and share of the object's distance) ends a pose's iterations. `judge` says which poses are
-    not to be trusted. `fitted_side`: longer side in pixels of the pictures that the model was fitted to, at the
-    queries' field of view; None: as large as the queries. Simplified models are kept for the next call with the same
+    not to be trusted. `fitted_focal_px`: focal length in pixels of the pictures that the model was fitted to, which
+    says how fine it is; None: as long as the queries'. Simplified models are kept for the next call with the same
     Gaussians, so a refiner is not thread-safe: give each thread its own.
     """
 
@@ -91,7 +91,7 @@ class GaussNewtonRefiner:
     shortest_step: float = 1e-4
     judge: PoseJudge = PoseJudge()
     polish: int = 12
-    fitted_side: int | None = None
+    fitted_focal_px: float | None = None
     name: str = "gauss-newton"
     _cache: _ModelCache = field(init=False, repr=False, compare=False, default_factory=_ModelCache)
 
@@ -154,7 +154,8 @@ class GaussNewtonRefiner:
         alive = torch.tensor([i < len(cameras) for cameras in hypotheses for i in range(most)], device=device)
         poses, intrinsics = stack_cameras(filled, device, torch.float64)
         images, intrinsics = images.to(device), intrinsics[::most].to(dtype)
-        fitted_side = self.fitted_side or max(images.shape[1:3])
+        finer = self.fitted_focal_px / hypotheses[0][0].fx if self.fitted_focal_px else 1.0
+        fitted_side = finer * max(images.shape[1:3])
         pictures = {
             side: pictures_at(model, images, intrinsics, side, fitted_side) for side, model in models.by_side.items()
         }

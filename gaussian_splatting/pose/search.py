@@ -86,9 +86,10 @@ class SearchResult(NamedTuple):
 
 
 def pictures_at(
-    model: Gaussians, images: UInt8[Tensor, "q h w 3"], intrinsics: Float[Tensor, "q 4"], side: int, fitted_side: int
+    model: Gaussians, images: UInt8[Tensor, "q h w 3"], intrinsics: Float[Tensor, "q 4"], side: int, fitted_side: float
 ) -> Pictures:
-    """The pictures made small, filtered as the rasterizer filters."""
+    """The pictures made small, filtered as the rasterizer filters. `fitted_side`: longer side in pixels of the pictures
+    that the model was fitted to, at these pictures' field of view."""
     small = shrink(images, side)
     height, width = small.shape[1:3]
     ratio_x, ratio_y = width / images.shape[2], height / images.shape[1]

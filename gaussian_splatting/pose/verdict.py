@@ -66,7 +66,7 @@ def measure_fit(
     device, dtype = gaussians.means.device, gaussians.means.dtype
     poses, intrinsics = stack_cameras(cameras, device, torch.float64)
     images = images.to(device)
-    pictures = pictures_at(gaussians, images, intrinsics.to(dtype), JUDGED_PX, max(images.shape[1:3]))
+    pictures = pictures_at(gaussians, images, intrinsics.to(dtype), JUDGED_PX, float(max(images.shape[1:3])))
     background, _ = border_color(shrink(images, JUDGED_PX).permute(0, 3, 1, 2).to(dtype) / 255)
     scene = Scene({JUDGED_PX: pictures}, object_center(gaussians), background, buffers=None)
     everything = torch.arange(len(images), device=device)
