@@ -1,12 +1,14 @@
 """Posed pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import UInt8
 from torch import Tensor
 
+from gaussian_splatting.background import Backdrop, flattened
 from gaussian_splatting.camera import Camera
+from gaussian_splatting.parallel import parallel
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,12 @@ class View:
     name: str
     camera: Camera
     image: UInt8[Tensor, "h w 3"]
+
+
+def before_one_color(views: Sequence[View], backdrop: Backdrop) -> list[View]:
+    """The views with the folds and the shine of their backdrop taken away (`flattened`)."""
+    pictures = parallel(lambda view: flattened(view.image, backdrop.tolerance), views)
+    return [replace(view, image=picture) for view, picture in zip(views, pictures, strict=True)]
 
 
 def check_sizes(views: Sequence[View]) -> None:

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gaussian_splatting.background import Color, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.pose.types import object_center
-from gaussian_splatting.rendering import render
+from gaussian_splatting.rendering import WHITE, render
 from gaussian_splatting.views import View
 from PAD_utils.pose.retrieval import Bank, BankRetriever, gallery_bank
 from PAD_utils.pose.silhouette import make_thumbnails
@@ -29,11 +30,12 @@ _BATCH = 32
 def bank_retriever(gaussians: Gaussians, views: Sequence[View]) -> BankRetriever:
     """The retriever over views rendered from the model and the photographs that it was made from (`--retrieval bank`),
     on the device of the Gaussians. Photographs show what no rendering of a faulty model does."""
-    rendered = make_bank(gaussians, [view.camera for view in views])
+    background = measured_backdrop([view.image for view in views]).color
+    rendered = make_bank(gaussians, [view.camera for view in views], background)
     return BankRetriever(rendered.cat(gallery_bank(views, gaussians.means.device)), "bank")
 
 
-def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
+def make_bank(gaussians: Gaussians, gallery: Sequence[Camera], background: Color = WHITE) -> Bank:
     """Renders the model from a sphere of directions, as far away as the gallery, and keeps the thumbnails.
 
     Gaussians that no gallery frame shows, which nothing has taught, are left out."""
@@ -45,7 +47,7 @@ def make_bank(gaussians: Gaussians, gallery: Sequence[Camera]) -> Bank:
     pictures = []
     with torch.no_grad():
         for first in range(0, len(cameras), _BATCH):
-            image = render(simple, cameras[first : first + _BATCH]).image
+            image = render(simple, cameras[first : first + _BATCH], background).image
             pictures.append((image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1))
     thumbnails = make_thumbnails(torch.cat(pictures), cameras)
     poses = torch.stack([camera.cam_from_world for camera in cameras]).to(thumbnails.ray)

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from gaussian_splatting.background import measured_backdrop
 from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.geometry import rigid, rotation_angle, skew
-from gaussian_splatting.views import View
+from gaussian_splatting.views import View, before_one_color
 from PAD_utils.pose.silhouette import ANGLES, Thumbnails, make_thumbnails
 
 _SHORTLIST = 96  # candidates per query that the trimmed comparison looks at
@@ -133,7 +134,8 @@ class BankRetriever:
 
 
 def gallery_bank(views: Sequence[View], device: torch.device | str) -> Bank:
-    """The training views themselves. They share one size."""
+    """The training views themselves, before one color of their backdrop. They share one size."""
+    views = before_one_color(views, measured_backdrop([view.image for view in views]))
     cameras = [view.camera for view in views]
     poses = torch.stack([camera.cam_from_world for camera in cameras])
     center = common_center(cameras)

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
+from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, measured_backdrop
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.parallel import parallel
 from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.quality import mean_psnr
 from gaussian_splatting.training.checkpoint import Checkpoint, Record, fingerprint, load_checkpoint, save_checkpoint
@@ -28,7 +27,7 @@ from gaussian_splatting.training.exposure import Exposures, corrected, solve_exp
 from gaussian_splatting.training.initialize import NoHull, object_pixels, random_cube, visual_hull
 from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, camera_extent, learning_rates, view_order
 from gaussian_splatting.training.state import Engine, LossConfig, TrainingState
-from gaussian_splatting.views import View, check_sizes
+from gaussian_splatting.views import View, before_one_color, check_sizes
 
 __all__ = ["TrainConfig", "TrainResult", "train"]
 
@@ -72,7 +71,7 @@ def train(
         raise ValueError("training needs at least one view")
     check_sizes(views)
     run = _Run.start(list(views), config, torch.device(device), seed, checkpoint)
-    run.go_on(_before_one_color(evaluate_views or [], run.backdrop))
+    run.go_on(before_one_color(evaluate_views or [], run.backdrop))
     sample = run.corrected_views()[:: max(1, len(views) // _PSNR_VIEWS)]
     model = run.state.gaussians()
     psnr = mean_psnr(model, sample, run.loss.background)
@@ -110,7 +109,7 @@ class _Run:
         backdrop = measured_backdrop([view.image for view in views])
         if config.background:
             backdrop = replace(backdrop, color=config.background)
-        views = _before_one_color(views, backdrop)
+        views = before_one_color(views, backdrop)
         budget = round(config.budget * object_pixels(views, backdrop) ** BUDGET_POWER) if config.budget else 0
         state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
@@ -257,12 +256,6 @@ def _grow_to_budget(state: TrainingState, config: TrainConfig, target: int) -> N
     remove = score < 0
     split_long_axis(state, grow)
     prune(state, torch.cat((remove[~grow], remove.new_zeros(2 * count))))
-
-
-def _before_one_color(views: Sequence[View], backdrop: Backdrop) -> list[View]:
-    """The views with the folds and shine of their backdrop taken away."""
-    pictures = parallel(lambda view: flattened(view.image, backdrop.tolerance), views)
-    return [replace(view, image=picture) for view, picture in zip(views, pictures, strict=True)]
 
 
 def _generator(seed: int, iteration: int) -> torch.Generator:
