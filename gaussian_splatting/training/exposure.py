@@ -29,7 +29,8 @@ _SPREAD = 0.02  # residuals of less than this (colors in [0, 1]) are no outliers
 _PRIOR = 3e-3  # variance of color at which gain 1 weighs as much as the picture
 _SATURATED = (0.02, 0.98)  # outside, a photograph does not tell brightness
 _RANGE = (0.5, 2.0)
-_SAME = 0.02  # gains that differ by less, in nine of ten views, are errors of the model and not of the camera
+_SAME = 0.03  # gains that differ by less, in nine of ten views, are errors of the model and not of the camera
+_WORTH = 0.88  # of the median residual must be left at most: shading that the model has not learned yet leaves more
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ class Exposures:
 def solve_exposures(model: Gaussians, views: Sequence[View], background: Color) -> Exposures:
     """The exposure of every view against the renderings of the model, robustly; `Exposures.equal` if all are alike."""
     parts = [_solve_some(model, views[i : i + _AT_ONCE], background) for i in range(0, len(views), _AT_ONCE)]
-    gain, offset = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    gain, offset, left = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     usual = gain.mean(0)
     gain, offset = gain / usual, offset - offset.mean(0) * gain / usual
     middle_gray = (gain + 2 * offset - 1).abs().amax(1)
-    if torch.quantile(middle_gray, 0.9).item() < _SAME:
+    if torch.quantile(middle_gray, 0.9).item() < _SAME or left.median().item() > _WORTH:
         return Exposures.equal(len(views))
     return Exposures(gain, offset, model[torch.arange(len(model), device=model.means.device)])
 
@@ -92,7 +93,8 @@ def corrected(views: Sequence[View], exposures: Exposures, background: Color) ->
 
 def _solve_some(
     model: Gaussians, views: Sequence[View], background: Color
-) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
+) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"], Float[Tensor, "b"]]:
+    """Gain and offset of each view and color, and which share of the view's median residual they leave."""
     cameras = [_small(view) for view in views]
     out = render(model, cameras, background)
     size = cameras[0].width, cameras[0].height
@@ -104,7 +106,11 @@ def _solve_some(
     for _ in range(_ROUNDS):
         error = (y - gain * x - offset) / _SPREAD
         gain, offset = _line(x, y, mask / (1 + error.square()))
-    return gain[..., 0].cpu().float(), offset[..., 0].cpu().float()
+    before, after = (
+        (y - gain * x - offset).abs().masked_fill(mask == 0, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
+        for gain, offset in ((1.0, 0.0), (gain, offset))
+    )
+    return gain[..., 0].cpu().float(), offset[..., 0].cpu().float(), (after / before.clamp_min(1e-6)).cpu().float()
 
 
 def _line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Float[Tensor, "b 3 1"], Float[Tensor, "b 3 1"]]:
