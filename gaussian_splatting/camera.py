@@ -49,7 +49,7 @@ class Camera:
 
     def to_blender(self) -> Float[Tensor, "4 4"]:
         """The Blender/OpenGL camera-to-world matrix, as in transforms.json."""
-        return rigid_inverse(self.cam_from_world) @ _OPENCV_FROM_BLENDER
+        return blender_pose(self.cam_from_world)
 
     @property
     def camera_angle_x_rad(self) -> float:
@@ -77,6 +77,11 @@ class Camera:
     def moved(self, cam_from_world: Float[Tensor, "4 4"]) -> "Camera":
         """The same intrinsics at another pose."""
         return replace(self, cam_from_world=cam_from_world.detach().to("cpu", torch.float64))
+
+
+def blender_pose(cam_from_world: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
+    """The Blender/OpenGL camera-to-world matrix of a pose in OpenCV axes."""
+    return rigid_inverse(cam_from_world) @ _OPENCV_FROM_BLENDER
 
 
 def common_center(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:

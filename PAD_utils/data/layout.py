@@ -11,17 +11,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gaussian_splatting.images import PICTURE_SUFFIXES
+from PAD_utils.data.colmap import colmap_model, read_colmap
 from PAD_utils.data.intrinsics import LensSpec
 from PAD_utils.data.listing import list_pictures, natural_key, note_left_out, subfolders
 from PAD_utils.data.transforms import Frame, read_transforms, some
 from PAD_utils.errors import UserError
 
-Kind = Literal["mad", "prepared", "nerf-synthetic", "photographs"]
+Kind = Literal["mad", "prepared", "nerf-synthetic", "photographs", "colmap"]
 KIND_NAMES = {
     "mad": "raw MAD-Sim folder",
     "prepared": "prepared folder",
     "nerf-synthetic": "NeRF-synthetic scene",
     "photographs": "photographs with transforms.json",
+    "colmap": "photographs with a COLMAP model",
 }
 GOOD = "good"
 _log = logging.getLogger(__name__)
@@ -70,8 +72,8 @@ def list_class(data_path: Path, classname: str, test_path: Path | None = None) -
     """
     root = Path(os.path.normpath(_find_root(Path(data_path), classname)))
     kind = _kind_of(root)
-    transforms = root / ("transforms_train.json" if kind in ("prepared", "nerf-synthetic") else "transforms.json")
-    frames = read_transforms(transforms)
+    transforms = _poses_of(root, kind)
+    frames = _colmap_frames(root, transforms) if kind == "colmap" else read_transforms(transforms)
     if not frames:
         raise UserError(f"{transforms} holds no frames; put back the file that came with the class")
     folder = _train_folder(root, frames)
@@ -89,6 +91,11 @@ def list_class(data_path: Path, classname: str, test_path: Path | None = None) -
         return ClassFiles(classname, kind, root, test_root, train, _scene_test_files(root))
     known = {f"{path.parent.name}/{_stem_key(path.name)}": frame for path, frame in inside.items()}
     return ClassFiles(classname, kind, root, test_root, train, _defect_test_files(test_root, known))
+
+
+def is_good(defect: str) -> bool:
+    """Whether a folder of test pictures holds good ones: "good", or as in PIAD's set "good_" and something more."""
+    return defect.partition("_")[0] == GOOD
 
 
 def class_names(data_path: Path) -> list[str]:
@@ -116,7 +123,8 @@ def _class_folders(data_path: Path) -> list[str]:
 
 
 def _has_transforms(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("transforms.json", "transforms_train.json"))
+    named = any((folder / name).is_file() for name in ("transforms.json", "transforms_train.json"))
+    return named or colmap_model(folder) is not None
 
 
 def _find_tests(test_path: Path, classname: str) -> Path:
@@ -132,14 +140,29 @@ def _kind_of(root: Path) -> Kind:
         return "mad" if (root / "train" / GOOD).is_dir() else "photographs"
     if (root / "transforms_train.json").is_file():
         return "prepared" if subfolders(root / "test") else "nerf-synthetic"
+    if colmap_model(root) is not None:
+        return "colmap"
     if (root / "train" / GOOD).is_dir():
         raise UserError(
             f"{root}/transforms.json is missing: a class needs the poses of its training pictures (MAD-Real has none)"
         )
     raise UserError(
-        f"{root} is no class: expected transforms.json (MAD-Sim, nerfstudio, instant-ngp), or transforms_train.json "
-        "(Blender)"
+        f"{root} is no class: expected transforms.json (MAD-Sim, nerfstudio, instant-ngp), transforms_train.json "
+        "(Blender) or sparse/0 (COLMAP)"
     )
+
+
+def _poses_of(root: Path, kind: Kind) -> Path:
+    """Where the poses of the training pictures are written."""
+    if kind == "colmap":
+        return colmap_model(root) or root
+    return root / ("transforms_train.json" if kind in ("prepared", "nerf-synthetic") else "transforms.json")
+
+
+def _colmap_frames(root: Path, model: Path) -> dict[str, Frame]:
+    """COLMAP's names are relative to the folder of pictures, which 3DGS and PIAD call images."""
+    folder = next((name for name in ("images", "input") if (root / name).is_dir()), "images")
+    return {f"{folder}/{name}": frame for name, frame in read_colmap(model).items()}
 
 
 def _train_folder(root: Path, frames: dict[str, Frame]) -> Path:
@@ -209,11 +232,11 @@ def _defect_test_files(root: Path, known: dict[str, Frame]) -> list[TestFile]:
     files, taken = [], set[Path]()
     for defect in subfolders(root / "test"):
         note_left_out(root / "test" / defect)
-        masks = {} if defect == GOOD else _masks_of(root, defect)
+        masks = {} if is_good(defect) else _masks_of(root, defect)
         for picture in list_pictures(root / "test" / defect):
             key = _stem_key(picture.name)
             mask = None if masks is None else masks.get(_exact(picture.name), masks.get(key))
-            if masks is not None and defect != GOOD and mask is None:
+            if masks is not None and not is_good(defect) and mask is None:
                 expected = root / "ground_truth" / defect / f"{picture.stem}_mask.png"
                 raise UserError(f"{expected} is missing; add the mask or remove the picture {picture}")
             if mask in taken:

@@ -18,7 +18,7 @@ from gaussian_splatting.views import View
 from gaussian_splatting.world import World
 from PAD_utils.data.framing import Framing, picture_size, query_framing, read_picture, training_framings
 from PAD_utils.data.intrinsics import Lens, LensSpec
-from PAD_utils.data.layout import GOOD, KIND_NAMES, Kind, TestFile, TrainFile, list_class
+from PAD_utils.data.layout import KIND_NAMES, Kind, TestFile, TrainFile, is_good, list_class
 from PAD_utils.data.masks import read_mask
 from PAD_utils.data.picture_cache import load_pictures
 from PAD_utils.data.transforms import some
@@ -49,7 +49,7 @@ class Sample:
     @property
     def label(self) -> int:
         """0 for good, 1 for defective."""
-        return int(self.defect != GOOD)
+        return int(not is_good(self.defect))
 
     @property
     def key(self) -> str:
