@@ -48,7 +48,7 @@ def main() -> None:
     views, queries = pictures(arguments.folder, arguments.views, arguments.queries)
     gaussians = model(arguments.folder, views, arguments.steps, device)
     bank = make_bank(gaussians, [view.camera for view in views])
-    retriever = BankRetriever(bank, CAMERA_ANGLE_X_RAD, "bank")
+    retriever = BankRetriever(bank, "bank")
     figures = {
         "width": SIZE,
         "views": len(views),
@@ -131,10 +131,11 @@ def model(folder: Path | None, views: list[View], steps: int | None, device: tor
 def measure(gaussians: Gaussians, queries: list[View], retriever: BankRetriever, hypotheses: int) -> dict[str, Any]:
     """How many poses are wrong, how many of them are called localized; costs of right and wrong ones; seconds."""
     images = torch.stack([view.image for view in queries])
+    lenses = [Camera.from_blender(torch.eye(4), CAMERA_ANGLE_X_RAD, SIZE, SIZE)] * len(queries)
     refiner = GaussNewtonRefiner()
-    found = localize(gaussians, images, retriever, refiner, hypotheses)
+    found = localize(gaussians, images, lenses, retriever, refiner, hypotheses)
     start = time.process_time()
-    found = localize(gaussians, images, retriever, refiner, hypotheses)
+    found = localize(gaussians, images, lenses, retriever, refiner, hypotheses)
     cpu_seconds = time.process_time() - start
     degrees = [
         pose_error(estimate.camera.to_blender(), view.camera.to_blender()).rotation_deg
