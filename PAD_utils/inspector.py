@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import read_image
@@ -48,13 +49,14 @@ class InspectConfig:
     """How photographs are judged. `hypotheses`: first poses that are refined together, per photograph.
     `false_alarm_rate`: share of good parts that may be called defective, in (0, 1). `lens`: that of the
     photographs; None: that of the good views. `world`: the world that model and cameras stand in; its `outward` turns a
-    `pose.camera.to_blender()` into a pose of the user's."""
+    `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8
     false_alarm_rate: float = 0.01
     lens: Lens | None = None
     world: World = USERS_WORLD
+    backdrop: Backdrop | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Inspector:
         self.device = self.gaussians.means.device
         self.views, self.held_out = list(views), list(held_out)
         self.config = config or InspectConfig()
+        good = [view.image for view in (*self.views, *self.held_out)]
+        self.backdrop = self.config.backdrop or (measured_backdrop(good) if good else WHITE_BACKDROP)
         focal_px = self.views[0].camera.fx if self.views else None
         self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=focal_px)
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
@@ -168,7 +172,9 @@ class Inspector:
         if cameras is None:
             height, width = images.shape[1:3]
             cameras = [query_lens(width, height, self.lens, None)[0].camera()] * len(images)
-        return localize(self.gaussians, images, cameras, self.retriever, self.refiner, self.config.hypotheses)
+        return localize(
+            self.gaussians, self._flat(images), cameras, self.retriever, self.refiner, self.config.hypotheses
+        )
 
     def compare(self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]) -> list[Comparison]:
         """Holds pictures of one size against the good object at their poses."""
@@ -193,7 +199,7 @@ class Inspector:
 
         Learns first what has not been learned yet. Raises UserError when the place cannot be written to.
         """
-        config = replace(self.config, lens=self.lens)
+        config = replace(self.config, lens=self.lens, backdrop=self.backdrop)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
         write_inspector(Path(folder), Saved(self.gaussians, bank, self.usual, self.calibration, parts, asdict(config)))
@@ -252,25 +258,30 @@ class Inspector:
         """Good views with their refined poses, without those that could not be refined."""
         good = []
         for some in batches([view.image for view in views]):
-            images = torch.stack([views[i].image for i in some])
+            images = self._flat([views[i].image for i in some])
             estimates = self.refiner.refine(self.gaussians, images, [[views[i].camera] for i in some])
             good += [Posed(views[i].image, e.camera) for i, e in zip(some, estimates, strict=True) if e.converged]
         if len(good) < len(views):
             log.warning("%d of %d good views could not be localized", len(views) - len(good), len(views))
         return good
 
+    def _flat(self, images: Iterable[UInt8[Tensor, "h w 3"]]) -> UInt8[Tensor, "q h w 3"]:
+        """Pictures of one size without the folds and the shine of their backdrop."""
+        return torch.stack([flattened(image, self.backdrop.tolerance) for image in images])
+
     @property
     def _comparer(self) -> Comparer:
-        return Comparer(self.gaussians, self.pyramid, self.config.score)
+        return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop)
 
 
 def _config(saved: dict[str, Any]) -> InspectConfig:
     """The configuration from plain JSON values, which know no tuples."""
-    lens, world = saved["lens"], saved["world"]
+    lens, world, backdrop = saved["lens"], saved["world"], saved["backdrop"]
     parts = {
         "score": ScoreConfig(**saved["score"]),
         "lens": Lens(**{**lens, "distortion": tuple(lens["distortion"])}),
         "world": World(tuple(world["center"]), world["scale"]),
+        "backdrop": Backdrop(**{**backdrop, "color": tuple(backdrop["color"])}),
     }
     return InspectConfig(**{**saved, **parts})
 

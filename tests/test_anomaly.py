@@ -135,7 +135,7 @@ def test_white_surroundings_are_left_out_and_what_stands_in_them_is_not(monkeypa
     far[..., 20:26, 290:296] = 0
     near = score_pairs(features, query, good, ScoreConfig.fast()).maps[0]
     away = score_pairs(features, far, good, ScoreConfig.fast()).maps[0]
-    monkeypatch.setattr(levels, "_window", lambda _: (slice(None), slice(None)))
+    monkeypatch.setattr(levels, "_window", lambda *_: (slice(None), slice(None)))
     whole = score_pairs(features, query, good, ScoreConfig.fast()).maps[0]
     assert seen == [(128, 160), (192, 224), (256, 320)]
     assert near.shape == whole.shape and (near - whole).abs().max() < 0.02 * whole.max()

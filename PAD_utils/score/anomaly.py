@@ -60,19 +60,21 @@ def score_pairs(
     normality: Normality | None = None,
     usual: Float[Tensor, "q l u v"] | None = None,
     response: NoiseResponse | None = None,
+    shown: Bool[Tensor, "q h w"] | None = None,
 ) -> Scores:
     """Scores each query (in [0, 1]) against its rendering (clamped here) of the same size, on the pictures' device.
 
     What good views taught is read only by a score that is normalized: their residuals, the ratios that are `usual` at
-    these places (`LocalNormality.expected`), and their `response` to noise. Raises ValueError if the two batches of
-    pictures do not have the same shape.
+    these places (`LocalNormality.expected`), and their `response` to noise. `shown` as for `compare_levels`.
+    Raises ValueError if the two batches of pictures do not have the same shape.
     """
     if queries.shape != renderings.shape:
         raise ValueError(f"queries {tuple(queries.shape)} and renderings {tuple(renderings.shape)} differ in shape")
     size, step = (queries.shape[2], queries.shape[3]), PAIRS_PER_BATCH[queries.device.type]
     parts = []
     for i in range(0, len(queries), step):
-        levels = compare_levels(pyramid, queries[i : i + step], renderings[i : i + step], config)
+        object_ = None if shown is None else shown[i : i + step]
+        levels = compare_levels(pyramid, queries[i : i + step], renderings[i : i + step], config, object_)
         if config.normalized:
             some = None if usual is None else usual[i : i + step]
             parts.append(score_ratios(_ratios(levels, normality), config, size, some, response))
@@ -88,9 +90,10 @@ def residual_ratios(
     renderings: Float[Tensor, "r 3 a b"],
     config: ScoreConfig,
     normality: Normality,
+    shown: Bool[Tensor, "q h w"] | None = None,
 ) -> Ratios:
     """The ratios of a batch of pairs, all at once: of one pair on a CPU, where the window is that of the batch."""
-    return _ratios(compare_levels(pyramid, queries, renderings, config), normality)
+    return _ratios(compare_levels(pyramid, queries, renderings, config, shown), normality)
 
 
 def score_ratios(

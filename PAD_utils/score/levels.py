@@ -15,6 +15,7 @@ from PAD_utils.score.normality import shown_at, shown_object
 from PAD_utils.score.pyramid import FeaturePyramid, imagenet_normalized
 
 PAIRS_PER_BATCH = {"cpu": 1, "cuda": 32}  # small enough for the caches, and for memory at 800 px
+_NO_DIFFERENCE = 0.03  # of colors in [0, 1]: JPEG and the fading of an outline
 _MARGIN = 32  # pixels around the object, and steps in which its surroundings are cut off
 
 
@@ -58,16 +59,28 @@ class Levels(NamedTuple):
     noise: Float[Tensor, "b"]
 
 
-def compare_levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor, config: ScoreConfig) -> Levels:
-    """Colors and features of queries and renderings, in one batch."""
+def compare_levels(
+    pyramid: FeaturePyramid,
+    queries: Float[Tensor, "b 3 h w"],
+    renderings: Float[Tensor, "b 3 h w"],
+    config: ScoreConfig,
+    shown: Bool[Tensor, "b h w"] | None = None,
+) -> Levels:
+    """Colors and features of queries and renderings, in one batch.
+
+    `shown`: where the renderings show the object, of their alpha; None: wherever they are not white.
+    """
     pictures = _shrunk(torch.cat((queries, renderings)), config)
     count = len(queries)
     size = pictures.shape[2], pictures.shape[3]
-    good, object_ = pictures[count:], shown_object(pictures[count:])
+    good = pictures[count:]
+    object_ = shown_object(good) if shown is None else shown_at(shown, *size)
     if config.match_exposure:
         good = matched_light(matched_exposure(good, pictures[:count]), pictures[:count], object_)
         pictures = torch.cat((pictures[:count], good))
-    window = _window(pictures) if config.normalized and pictures.device.type == "cpu" else (slice(None), slice(None))
+    everything = slice(None), slice(None)
+    cut = config.normalized and pictures.device.type == "cpu"
+    window = _window(pictures[:count], good, object_) if cut else everything
     rows, columns = window
     pictures, object_ = pictures[..., rows, columns], object_[..., rows, columns]
     maps = pyramid(pictures)
@@ -84,10 +97,11 @@ def compare_levels(pyramid: FeaturePyramid, queries: Tensor, renderings: Tensor,
     )
 
 
-def _window(pictures: Float[Tensor, "b 3 h w"]) -> tuple[slice, slice]:
-    """The rows and columns with all that is not white, and a margin: there is nothing to see in the rest, and a CPU's
-    time is that of the network. Whole steps of the coarsest level, so that the levels' grids stay where they were."""
-    drawn = shown_object(pictures).any(0)
+def _window(queries: Tensor, renderings: Tensor, object_: Bool[Tensor, "b h w"]) -> tuple[slice, slice]:
+    """The rows and columns that show the object or a difference, and a margin: there is nothing to see in the rest, and
+    a CPU's time is that of the network. Whole steps of the coarsest level, so that the levels' grids stay where they
+    were."""
+    drawn = (object_ | ((queries - renderings).abs().amax(1) > _NO_DIFFERENCE)).any(0)
     return _span(drawn.any(1)), _span(drawn.any(0))
 
 

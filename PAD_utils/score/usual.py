@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, residual_ratios, score_pairs, score_ratios
+from PAD_utils.score.backdrop import Pairs, over_backdrop
 from PAD_utils.score.calibration import Calibration, as_fresh, calibrate
 from PAD_utils.score.levels import Levels, ScoreConfig, compare_levels, compared_size, usual_size
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
@@ -64,16 +66,16 @@ class Comparer:
     gaussians: Gaussians
     pyramid: FeaturePyramid
     config: ScoreConfig
+    backdrop: Backdrop = WHITE_BACKDROP
 
     def compare(
         self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera], usual: Usual
     ) -> tuple[Scores, Float[Tensor, "b 3 h w"]]:
         """Pictures of one size against what is usual: scores, and the renderings of the good object in [0, 1]."""
-        queries, renderings = self._pairs(images, cameras)
+        queries, renderings, shown = self._pairs(images, cameras)
         local = None if usual.local is None else usual.local.expected(self.gaussians, self._halved(cameras))
-        return score_pairs(
-            self.pyramid, queries, renderings, self.config, usual.normality, local, usual.response
-        ), renderings
+        learned = usual.normality, local, usual.response
+        return score_pairs(self.pyramid, queries, renderings, self.config, *learned, shown), renderings
 
     def learn(self, seen: Sequence[Posed], held_out: Sequence[Posed]) -> Usual:
         """What good views teach, those that training saw and those held out from it, where there are any.
@@ -137,16 +139,20 @@ class Comparer:
         return float(score_ratios(ratio, self.config, (height, width), usual[None]).image_scores)
 
     def _ratios(self, view: Posed, normality: Normality) -> Ratios:
-        return residual_ratios(self.pyramid, *self._pairs([view.image], [view.camera]), self.config, normality)
+        queries, renderings, shown = self._pairs([view.image], [view.camera])
+        return residual_ratios(self.pyramid, queries, renderings, self.config, normality, shown)
 
     def _plain(self, views: Sequence[Posed]) -> list[float]:
+        nothing = Usual(None, None, None, [], [])
         return [
-            float(score_pairs(self.pyramid, *self._pairs([v.image], [v.camera]), self.config).image_scores)
-            for v in progress(views, desc="learn", leave=False)
+            float(self.compare([view.image], [view.camera], nothing)[0].image_scores)
+            for view in progress(views, desc="learn", leave=False)
         ]
 
     def _levels(self, views: Iterable[Posed]) -> Iterator[Levels]:
-        return (compare_levels(self.pyramid, *self._pairs([v.image], [v.camera]), self.config) for v in views)
+        for view in views:
+            queries, renderings, shown = self._pairs([view.image], [view.camera])
+            yield compare_levels(self.pyramid, queries, renderings, self.config, shown)
 
     def _halved(self, cameras: Sequence[Camera]) -> list[Camera]:
         """The cameras of maps of what is usual."""
@@ -154,12 +160,12 @@ class Comparer:
         return [camera.resized(width, height) for camera in cameras]
 
     @torch.no_grad()
-    def _pairs(
-        self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera]
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
-        """Pictures of one size and the renderings from their cameras, both in [0, 1]."""
-        queries = torch.stack(list(images)).to(self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
-        return queries, render(self.gaussians, list(cameras)).image.clamp(0, 1)
+    def _pairs(self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera]) -> Pairs:
+        """Pictures of one size and the renderings from their cameras, over the pictures' own backdrop."""
+        flat = [flattened(image, self.backdrop.tolerance) for image in images]
+        queries = torch.stack(flat).to(self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
+        drawn = render(self.gaussians, list(cameras), background=(0.0, 0.0, 0.0))
+        return over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color)
 
 
 @torch.no_grad()

@@ -1,0 +1,57 @@
+"""Photographs before another backdrop than the good views: told by the model's alpha, never by a color."""
+
+import pytest
+import torch
+
+from gaussian_splatting.rendering import render
+from PAD_utils.score.backdrop import over_backdrop
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.levels import ScoreConfig, compare_levels
+from tests.toy_scene import ball, cameras
+
+BLACK = (0.0, 0.0, 0.0)
+
+
+def drawn():
+    """The ball over black, its alpha, and one photograph's worth of it."""
+    out = render(ball(300), cameras(3, 64)[1:2], BLACK)
+    return out.image, out.alpha
+
+
+@pytest.mark.parametrize("color", [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.84, 0.82, 0.8), (0.2, 0.6, 0.3)])
+def test_a_photograph_before_any_plain_color_equals_its_rendering(color: tuple[float, float, float]) -> None:
+    on_black, alpha = drawn()
+    query = (on_black + (1 - alpha[:, None]) * torch.tensor(color)[:, None, None]).clamp(0, 1)
+    pairs = over_backdrop(query, on_black, alpha, usual=(1.0, 1.0, 1.0))
+    assert (pairs.queries - pairs.renderings).abs().max() < 1e-4
+    assert torch.equal(pairs.queries, query)
+    assert pairs.shown.sum() == (alpha > 0.03).sum()
+
+
+def test_clutter_far_from_the_object_does_not_count_and_a_defect_does() -> None:
+    on_black, alpha = drawn()
+    clutter = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    query = on_black + (1 - alpha[:, None]) * clutter
+    corner = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0))
+    assert torch.equal(corner.queries[..., :8, :8], corner.renderings[..., :8, :8])
+    query[..., 30:35, 30:35] = 0.0
+    pairs = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0))
+    assert torch.equal(pairs.queries[..., 30:35, 30:35], query[..., 30:35, 30:35])
+
+
+def test_a_photograph_full_of_object_takes_the_usual_color() -> None:
+    on_black, alpha = torch.rand(1, 3, 20, 20), torch.full((1, 20, 20), 0.5)
+    pairs = over_backdrop(torch.rand(1, 3, 20, 20), on_black, alpha, (0.2, 0.4, 0.6))
+    expected = on_black + 0.5 * torch.tensor([0.2, 0.4, 0.6])[:, None, None]
+    assert torch.allclose(pairs.renderings, expected.clamp(0, 1))
+
+
+def test_a_white_part_on_white_is_object_by_its_alpha() -> None:
+    """What a color cannot tell: the residuals of a white part are learned as an object's."""
+    white = torch.ones(1, 3, 64, 64)
+    white[..., 16:48, 16:48] -= 0.02 * torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    shown = torch.zeros(1, 64, 64, dtype=torch.bool)
+    shown[:, 16:48, 16:48] = True
+    levels = compare_levels(GradientFeatures(), white, white, ScoreConfig.fast(), shown)
+    by_color = compare_levels(GradientFeatures(), white, white, ScoreConfig.fast())
+    assert levels.shown[0].sum() == 32 * 32 and by_color.shown[0].sum() == 0
