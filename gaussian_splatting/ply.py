@@ -1,6 +1,7 @@
 """Gaussians as the PLY file that 3DGS viewers open."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from gaussian_splatting.files import replacing
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.world import USERS_WORLD, World
 
+_MEANS_GRID = 2.0**20  # steps of a millionth of a unit, where cameras are 3.5 units away
+_LOG_SCALES_GRID = 2.0**16  # steps of 1.5e-5: float32 holds the logarithm of any unit's scale so finely
 _POSITION = ["x", "y", "z"]
 _COLUMNS_AFTER_SH = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 
@@ -24,6 +27,7 @@ def save_ply(path: Path | str, gaussians: Gaussians, world: World = USERS_WORLD)
     from the user's origin that float32 would shift Gaussians, x y z are float64. Whole or not at all.
     """
     columns = _columns(gaussians.sh.shape[1])
+    gaussians = _on_grid(gaussians, world)
     means = gaussians.means.detach().double().cpu() / world.scale + torch.tensor(world.center, dtype=torch.float64)
     values = torch.cat(
         (
@@ -79,10 +83,20 @@ def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
     position = torch.from_numpy(np.stack([np.asarray(vertices[c], np.float64) for c in _POSITION], axis=1))
     means = ((position - torch.tensor(world.center, dtype=torch.float64)) * world.scale).float()
     model = Gaussians(means, tail[:, 1:4] + math.log(world.scale), tail[:, 4:8], tail[:, 0], sh.contiguous())
+    model = _on_grid(model, world)
     for name, value in model.as_dict().items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{path}: {name} hold NaN or infinity")
     return model
+
+
+def _on_grid(gaussians: Gaussians, world: World) -> Gaussians:
+    """Rounded so that the way into the user's world and back ends at the same bits, whatever unit and origin it has."""
+    if world == USERS_WORLD:
+        return gaussians
+    means = (gaussians.means.detach() * _MEANS_GRID).round() / _MEANS_GRID
+    log_scales = (gaussians.log_scales.detach() * _LOG_SCALES_GRID).round() / _LOG_SCALES_GRID
+    return replace(gaussians, means=means, log_scales=log_scales)
 
 
 def _columns(coefficients: int) -> list[str]:

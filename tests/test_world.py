@@ -58,9 +58,15 @@ def test_a_model_is_written_in_the_users_world_and_read_back(tmp_path: Path, sca
     back, users = load_ply(tmp_path / "model.ply", world), load_ply(tmp_path / "model.ply")
     torch.testing.assert_close(back.means, model.means, atol=1e-5, rtol=0)
     torch.testing.assert_close(back.log_scales, model.log_scales, atol=1e-5, rtol=0)
+    save_ply(tmp_path / "other.ply", model, World((0.0, 0.0, 0.0), 2.7))
+    same = load_ply(tmp_path / "other.ply", World((0.0, 0.0, 0.0), 2.7))
+    if (scale, shift) != (0.06, 5.0):  # 83 units away and written as float32
+        assert torch.equal(back.means, same.means)
+    assert torch.equal(back.log_scales, same.log_scales)
     assert torch.equal(back.sh, model.sh) and torch.equal(back.quats, model.quats)
-    torch.testing.assert_close(users.scales, model.scales * scale)
-    torch.testing.assert_close(users.means, model.means * scale + torch.tensor([shift, 0, -shift]))
+    torch.testing.assert_close(users.scales, model.scales * scale, atol=0, rtol=1e-5)
+    expected = model.means * scale + torch.tensor([shift, 0, -shift])
+    torch.testing.assert_close(users.means, expected, atol=1e-6 * scale, rtol=1e-6)
 
 
 def test_the_common_center_follows_the_pictures_middles_not_the_axes() -> None:
