@@ -129,7 +129,7 @@ class Studio:
         channels = self._render(scene, world_from_camera, aov, 1, 0)
         return Surface(channels[..., -6:-3], channels[..., -3:])
 
-    def mask(self, marked: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    def mask(self, marked: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h2 w2"]:
         """Pixels of the pinhole picture (as of `surface`) as the lens shows them."""
         return self._through_lens(marked.astype(np.float32)) > _MASK_SHARE
 

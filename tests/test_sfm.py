@@ -1,0 +1,29 @@
+"""Structure from motion on ten neighboring photographs of the embedded set, against its true poses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PAD_utils.photos.sfm import solve
+from PAD_utils.photos.source import copy_photos
+
+pytest.importorskip("pycolmap")
+SET = Path(__file__).parent.parent / "assets" / "demo" / "01Photo"
+
+
+def test_neighboring_photographs_are_registered_where_they_were_taken(tmp_path: Path) -> None:
+    photos = copy_photos(sorted((SET / "photos").glob("*.jpg"))[20:30], tmp_path / "photos", 1600)
+    found = solve(photos, tmp_path / "sfm", "SIMPLE_RADIAL")
+    assert len(found.posed) >= 9 and found.how == "default SIFT" and found.error_px < 1
+    frames = json.loads((SET / "truth.json").read_text())["frames"]
+    truth = [
+        np.array(frames[f"photos/{p.photo.name}"]["transform_matrix"]) @ np.diag([1.0, -1, -1, 1]) for p in found.posed
+    ]
+    errors = []
+    for a, b in zip(range(len(truth) - 1), range(1, len(truth)), strict=True):
+        told = found.posed[b].cam_from_world[:3, :3] @ found.posed[a].cam_from_world[:3, :3].T
+        true = truth[b][:3, :3].T @ truth[a][:3, :3]
+        errors.append(np.degrees(np.arccos(np.clip((np.trace(told @ true.T) - 1) / 2, -1, 1))))
+    assert max(errors) < 1.0
