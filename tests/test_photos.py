@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import prepare_photos
-from PAD_utils.data.layout import read_transforms
+from PAD_utils.data.transforms import read_transforms
 from PAD_utils.errors import UserError
 from PAD_utils.photos.backdrop import measure_backdrop
 from PAD_utils.photos.coverage import Facts, covered_share, find_gaps, measured, sphere_picture, suggestions
@@ -238,15 +238,17 @@ def test_a_colmap_model_becomes_a_class_that_the_reader_reads(colmap_folder: Pat
     before = {p: p.read_bytes() for p in (colmap_folder / "photos").iterdir()}
     assert prepare(colmap_folder) == 0
     root = colmap_folder / "data" / "01Part"
-    angle, frames = read_transforms(root / "transforms.json")
+    frames = read_transforms(root / "transforms.json")
     assert list(frames) == [f"train/good/shot{i}.png" for i in range(8)]
     content = json.loads((root / "transforms.json").read_text())
-    assert 2 * math.atan(content["w"] / 2 / content["fl_x"]) == pytest.approx(angle) and content["w"] == 80
+    assert content["camera_angle_x"] == pytest.approx(2 * math.atan(40 / content["fl_x"])) and content["w"] == 80
     assert content["cx"] == pytest.approx(40) and content["cy"] == pytest.approx(30)
-    centers = np.stack([pose[:3, 3].numpy() for pose in frames.values()])
+    centers = np.stack([frame.world_from_camera[:3, 3].numpy() for frame in frames.values()])
     assert np.linalg.norm(centers, axis=1) == pytest.approx(DISTANCE, rel=1e-5)
     assert centers[:, 2] == pytest.approx(DISTANCE * math.sin(math.radians(15)), abs=1e-4)
-    looking = np.stack([-pose[:3, 2].numpy() for pose in frames.values()])  # Blender cameras look along -z
+    looking = np.stack(
+        [-frame.world_from_camera[:3, 2].numpy() for frame in frames.values()]
+    )  # Blender cameras look along -z
     assert looking == pytest.approx(-centers / DISTANCE, abs=1e-5)
     assert {p: p.read_bytes() for p in (colmap_folder / "photos").iterdir()} == before
     record = json.loads((root / "photos.json").read_text())

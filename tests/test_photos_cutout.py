@@ -153,6 +153,7 @@ def test_queries_become_test_pictures_that_the_reader_reads(prepared: Path) -> N
     root = prepare(prepared, "--background", "keep", "--queries", str(prepared / "queries"), "--query_masks",
                    str(prepared / "query_masks"))  # fmt: skip
     data = load_class(prepared / "data", "Ball")
+    assert data.gallery[3].camera.fx / data.gallery[3].camera.width == pytest.approx(F / SIZE[0])
     assert len(data.gallery) == 14 and [(s.defect, s.name) for s in data.test] == [
         ("good", "p00"), ("good", "p01"), ("stain", "p00"), ("stain", "p01"),
     ]  # fmt: skip
