@@ -13,7 +13,7 @@ import prepare_photos
 from PAD_utils.data.transforms import read_transforms
 from PAD_utils.errors import UserError
 from PAD_utils.photos.backdrop import measure_backdrop
-from PAD_utils.photos.coverage import Facts, covered_share, find_gaps, measured, sphere_picture, suggestions
+from PAD_utils.photos.coverage import GAP_DEG, Facts, covered_share, find_gaps, measured, sphere_picture, suggestions
 from PAD_utils.photos.lens import Lens
 from PAD_utils.photos.source import copy_photos, find_photos, read_color
 from PAD_utils.photos.world import DISTANCE, camera_centers, looked_at, normalizing, up_axis
@@ -169,7 +169,7 @@ def test_a_gap_in_a_ring_is_found_between_its_neighbors() -> None:
 def test_coverage_grows_with_rings_and_its_picture_shows_them() -> None:
     one, two = facts_of([0]), facts_of([0, 45])
     shares = [covered_share(np.stack([f.direction for f in facts])) for facts in (one, two)]
-    assert shares[0] == pytest.approx(math.sin(math.radians(25)), abs=0.02) and shares[1] > shares[0] + 0.2
+    assert shares[0] == pytest.approx(math.sin(math.radians(GAP_DEG)), abs=0.02) and shares[1] > shares[0] + 0.2
     assert sphere_picture(one, find_gaps(one)).shape == (540, 1080, 3)
 
 

@@ -27,3 +27,5 @@ def test_neighboring_photographs_are_registered_where_they_were_taken(tmp_path: 
         true = truth[b][:3, :3].T @ truth[a][:3, :3]
         errors.append(np.degrees(np.arccos(np.clip((np.trace(told @ true.T) - 1) / 2, -1, 1))))
     assert max(errors) < 1.0
+    again = solve(photos, tmp_path / "sfm", "SIMPLE_RADIAL")  # goes on from the features that are there
+    assert np.array_equal(again.posed[0].lens.camera.params, found.posed[0].lens.camera.params)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 FEW, ENOUGH = 20, 36  # photographs below which little can be promised, and from which a ring is dense
-GAP_DEG = 25.0  # a direction farther from every photograph than this is a gap
+GAP_DEG = 22.0  # a direction farther from every photograph than this is a gap
 _BAND_DEG = 10.0  # gaps are looked for this far above and below the photographs
 _MOST_GAPS = 4
 _ONE_RING_DEG = 12.0  # elevations within this are one ring

@@ -12,7 +12,7 @@ from jinja2 import Environment
 
 from PAD_utils.files import write_bytes, write_text
 from PAD_utils.photos.background import Background
-from PAD_utils.photos.coverage import Facts, Gap, covered_share, find_gaps, sphere_picture, suggestions
+from PAD_utils.photos.coverage import GAP_DEG, Facts, Gap, covered_share, find_gaps, sphere_picture, suggestions
 from PAD_utils.photos.sfm import Solution
 
 PAGE, MAP = "photos.html", "photos_coverage.png"
@@ -78,7 +78,7 @@ class Story:
             f"{len(solution.posed)} of {total} photographs registered ({solution.how})",
             f"mean reprojection error {solution.error_px:.2f} px",
             f"lens {lens.camera.model_name}, {view}; undistortion moves pixels by up to {lens.moves_px:.1f} px",
-            f"{100 * self.covered:.0f} % of the sphere lies within 25 degrees of a photograph",
+            f"{100 * self.covered:.0f} % of the sphere lies within {GAP_DEG:.0f} degrees of a photograph",
             f"background: {self.background.description}",
         ]
 
