@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+import prepare_photos
 from PAD_utils.photos.sfm import solve
 from PAD_utils.photos.source import copy_photos
 
@@ -29,3 +31,13 @@ def test_neighboring_photographs_are_registered_where_they_were_taken(tmp_path: 
     assert max(errors) < 1.0
     again = solve(photos, tmp_path / "sfm", "SIMPLE_RADIAL")  # goes on from the features that are there
     assert np.array_equal(again.posed[0].lens.camera.params, found.posed[0].lens.camera.params)
+
+
+def test_photographs_that_show_nothing_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), np.full((90, 120, 3), 128, np.uint8))
+    assert prepare_photos.main([str(tmp_path / "photos"), "--out", str(tmp_path / "data"), "-c", "01Part"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: no 3 of the 4 photographs fit together") and "newspaper" in error
+    assert not (tmp_path / "data" / "01Part").exists()
