@@ -12,7 +12,7 @@ from test_photos import ring, text_model
 import prepare_photos
 from gaussian_splatting.camera import Camera
 from PAD_utils.data.mad import load_class
-from PAD_utils.photos.cutout import cut_out, enlarged, odd_ones
+from PAD_utils.photos.cutout import cut_by_color, cut_out, enlarged, odd_ones
 from PAD_utils.photos.table import differing, find_table
 
 pytest.importorskip("pycolmap")
@@ -72,6 +72,15 @@ def test_what_has_the_color_of_the_part_but_not_its_place_is_left_out(room: tupl
     changed[3][:, -22:] = (40, 60, 170)  # a red curtain, in one view only
     cut = cut_out(changed, cameras, points)
     assert iou(cut.masks[3], truth[3]) > 0.9
+
+
+def test_a_query_is_cut_out_by_the_colors_that_the_class_has_shown(room: tuple) -> None:
+    pictures, truth, cameras, points = room
+    cut = cut_out(pictures, cameras, points)
+    query, mask, _, _ = scene(ring(30, 1, 3.6))
+    query[0][40:46, 57:63] = 120  # a gray spot in the middle stays part of it
+    assert mask[0][40:46, 57:63].all() and iou(cut_by_color(query[0], cut.colors), mask[0]) > 0.85
+    assert cut_by_color(query[0], cut.colors)[40:46, 57:63].all()
 
 
 def test_views_of_nothing_are_no_cut_out(room: tuple) -> None:

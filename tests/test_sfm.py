@@ -11,7 +11,7 @@ import prepare_photos
 from PAD_utils.photos.sfm import solve
 from PAD_utils.photos.source import copy_photos
 
-pytest.importorskip("pycolmap")
+pycolmap = pytest.importorskip("pycolmap")
 SET = Path(__file__).parent.parent / "assets" / "demo" / "01Photo"
 
 
@@ -30,7 +30,8 @@ def test_neighboring_photographs_are_registered_where_they_were_taken(tmp_path: 
         errors.append(np.degrees(np.arccos(np.clip((np.trace(told @ true.T) - 1) / 2, -1, 1))))
     assert max(errors) < 1.0
     again = solve(photos, tmp_path / "sfm", "SIMPLE_RADIAL")  # goes on from the features that are there
-    assert np.array_equal(again.posed[0].lens.camera.params, found.posed[0].lens.camera.params)
+    database = pycolmap.Database.open(tmp_path / "sfm" / "0" / "database.db")
+    assert (database.num_cameras(), database.num_images()) == (1, 12) and len(again.posed) >= 11
 
 
 def test_photographs_that_show_nothing_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

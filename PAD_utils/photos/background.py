@@ -23,11 +23,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Background:
-    """The alpha of every shot, full size, or none at all; what was done, in words; and what went wrong with it."""
+    """The alpha of every shot, full size, or none at all; what was done, in words; what went wrong with it; and the
+    color models by which queries are cut out too, where the part was."""
 
     description: str
     alphas: list[UInt8[np.ndarray, "h w"]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    colors: list[list[float]] = field(default_factory=list)
 
 
 def find_background(
@@ -51,7 +53,7 @@ def find_background(
     odd = odd_ones([shot.name for shot in shots], cut)
     complaints = [f"Look at the cut-out of {', '.join(odd)}: it disagrees with the other views."] if odd else []
     alphas = [enlarged(mask, s.camera.width, s.camera.height) for mask, s in zip(cut.masks, shots, strict=True)]
-    return Background(f"cut out (GrabCut and hull): {backdrop.description}", alphas, complaints)
+    return Background(f"cut out (GrabCut and hull): {backdrop.description}", alphas, complaints, cut.colors)
 
 
 def find_mask(folder: Path, name: str) -> Path:

@@ -31,6 +31,7 @@ _FEWEST_POINTS = 40
 _FRAME_SHARE = 0.7  # of half the frame: the part's radius where points do not tell it
 _LEAST_SHARE = 0.4  # of half the frame: a part that is smaller would hardly have been photographed so
 _GROW_PX = 2  # about the hull, in which the outline may lie
+_EDGE_SHARE = 0.03  # of a query's shorter side: along its border there is no part
 _ODD_IOU = 0.8  # views that agree less with the hull are named
 _log = logging.getLogger(__name__)
 Mask = Bool[np.ndarray, "h w"]
@@ -39,10 +40,12 @@ Vec3 = Float[np.ndarray, "3"]
 
 @dataclass(frozen=True)
 class CutOut:
-    """The part in every view, and how well each agrees with the hull of all (intersection over union)."""
+    """The part in every view, how well each agrees with the hull of all (intersection over union), and GrabCut's color
+    models of surroundings and part."""
 
     masks: list[Mask]
     agreement: list[float]
+    colors: list[list[float]]
 
     @property
     def holds(self) -> bool:
@@ -66,10 +69,30 @@ def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Ca
         likely = where.hull(masks)
         allowed = ndimage.binary_dilation(likely, iterations=2) & where.above
         if not likely.any():
-            return CutOut([], [])
+            return CutOut([], [], [])
     shadows = [where.shown(likely, view, 0) for view in range(len(cameras))]
     masks = [_tidy(mask & where.shown(likely, view, _GROW_PX)) for view, mask in enumerate(masks)]
-    return CutOut(masks, [_iou(mask, shadow) for mask, shadow in zip(masks, shadows, strict=True)])
+    agreement = [_iou(mask, shadow) for mask, shadow in zip(masks, shadows, strict=True)]
+    found = [np.where(mask, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8) for mask in masks]
+    return CutOut(masks, agreement, [model.ravel().tolist() for model in _shared_colors(colors, found)])
+
+
+def cut_by_color(picture: UInt8[np.ndarray, "h w c"], colors: Sequence[Sequence[float]]) -> Mask:
+    """The part in a picture (BGR) of unknown pose, by the color models of a `CutOut`: the largest piece, without holes,
+    which may be defects."""
+    height, width = picture.shape[:2]
+    seed = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
+    edge = max(1, round(_EDGE_SHARE * min(height, width)))
+    seed[:edge] = seed[-edge:] = cv2.GC_BGD
+    seed[:, :edge] = seed[:, -edge:] = cv2.GC_BGD
+    cv2.setRNGSeed(_SEED)
+    lab = cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_BGR2LAB)
+    surroundings, part = (np.array(model)[None] for model in colors)
+    cv2.grabCut(lab, seed, _NO_BOX, surroundings, part, 1, cv2.GC_EVAL_FREEZE_MODEL)
+    labels, count = ndimage.label((seed == cv2.GC_FGD) | (seed == cv2.GC_PR_FGD))
+    if count == 0:
+        return np.ones((height, width), bool)
+    return np.asarray(ndimage.binary_fill_holes(labels == 1 + np.bincount(labels.ravel())[1:].argmax()))
 
 
 def odd_ones(names: Sequence[str], cut: CutOut) -> list[str]:

@@ -25,11 +25,10 @@ from PAD_utils.photos.queries import RECORD
 from PAD_utils.photos.report import Story, write_report
 from PAD_utils.photos.sfm import Posed, Solution, load_pycolmap, read_model, solve
 from PAD_utils.photos.shot import Shot
-from PAD_utils.photos.source import Photo, copy_photos, find_photos, fingerprint, png_bytes, read_color
+from PAD_utils.photos.source import SMALL_PX, Photo, copy_photos, find_photos, fingerprint, png_bytes, read_color
 from PAD_utils.photos.world import normalizing
 
 LENSES = ("SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
-_SMALL_PX = 400  # the longest side of the pictures that are measured
 _log = logging.getLogger(__name__)
 
 
@@ -121,7 +120,7 @@ def _add_alpha(root: Path, shot: Shot, alpha: UInt8[np.ndarray, "h w"]) -> None:
 def _write_shot(root: Path, posed: Posed, camera: Camera) -> Shot:
     pixels = posed.lens.undistorted(posed.photo.pixels())
     write_bytes(root / "train" / GOOD / f"{posed.photo.name}.png", png_bytes(pixels))
-    scale = min(1.0, _SMALL_PX / max(pixels.shape[:2]))
+    scale = min(1.0, SMALL_PX / max(pixels.shape[:2]))
     return Shot(posed, camera, area_resize(pixels, round(scale * pixels.shape[1]), round(scale * pixels.shape[0])))
 
 
@@ -154,6 +153,7 @@ def _record(solution: Solution, story: Story, mark: str) -> dict[str, Any]:
         "registered": {p.photo.name: {"error_px": p.error_px, "points": p.n_points} for p in solution.posed},
         "lost": solution.lost,
         "background": story.background.description,
+        "part_colors": story.background.colors,
         "covered_share": story.covered,
         "suggestions": story.advice,
     }

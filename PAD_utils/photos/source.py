@@ -17,6 +17,7 @@ from PAD_utils.data.layout import natural_key
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes
 
+SMALL_PX = 400  # the longest side of the copies that are measured and cut out
 _EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405  # where EXIF keeps the focal length of a 36 mm wide sensor
 _log = logging.getLogger(__name__)
 
