@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from PAD_utils.arguments import ArgumentParser
+from PAD_utils.data.layout import check_classname
 from PAD_utils.photos.background import BACKGROUNDS
 from PAD_utils.photos.plate import write_page
 from PAD_utils.photos.prepare import LENSES, PhotoConfig, prepare_photos
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         if a.plate_page is not None:
             write_page(a.plate_page)
             return
+        check_classname(a.classname)
         config = PhotoConfig(a.lens, a.longest_px, a.background, a.masks, a.colmap, a.plate)
         root = prepare_photos(a.photos, a.out, a.classname, config)
         if a.queries is not None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from PAD_utils.arguments import ArgumentParser
+from PAD_utils.data.layout import check_classname
 from PAD_utils.run.job import run_script
 from PAD_utils.synthetic import SyntheticConfig, write_synthetic_class
 from PAD_utils.synthetic.animals import PALETTES
@@ -69,6 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 def write_class(arguments: dict[str, Any]) -> None:
     """Raises UserError for a value out of range, a missing renderer or a folder with another class."""
     out = arguments.pop("out")
+    check_classname(arguments["name"])
     if arguments.pop("photographic"):
         write_photographs(out, PhotographicConfig(**arguments))
     else:

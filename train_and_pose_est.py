@@ -14,6 +14,7 @@ from PAD_utils.run import steps
 from PAD_utils.run.checks import check_needs
 from PAD_utils.run.config import config_from, make_parser
 from PAD_utils.run.job import open_job, run_script, write_run_json
+from PAD_utils.run.lock import hold_folders
 from PAD_utils.run.pose_benchmark import Combination, posed, run_combination, table, write_results
 from PAD_utils.run.tracking import log_figures
 
@@ -36,10 +37,11 @@ def main(argv: list[str] | None = None) -> int:
         data = steps.load_views(job)
         samples = posed(data.test, data.description)
         check_needs(job, data.gallery, samples, [pair.retrieval for pair in chosen])
-        model = steps.train_or_load(job, data.gallery, data.world)
-        results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
-        write_results(job.folder, config.classname, results)
-        write_run_json(job, {"class": data.description})
+        with hold_folders(job):
+            model = steps.train_or_load(job, data.gallery, data.world)
+            results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
+            write_results(job.folder, config.classname, results)
+            write_run_json(job, {"class": data.description})
         if config.wandb:
             log_figures(config, {result["combination"]: {**result, "pictures": None} for result in results})
         print(table(results))

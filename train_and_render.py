@@ -11,13 +11,16 @@ import sys
 
 import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.data.layout import class_names, list_class
+from PAD_utils.data.mad import ClassData, Sample
 from PAD_utils.run import steps
 from PAD_utils.run.checks import check_needs
 from PAD_utils.run.conclude import conclude
 from PAD_utils.run.config import RunConfig, config_from, make_parser
-from PAD_utils.run.job import open_job, run_script
+from PAD_utils.run.job import Job, open_job, run_script
 from PAD_utils.run.judge import judge
+from PAD_utils.run.lock import hold_folders
 from PAD_utils.score.calibration import OK
+from PAD_utils.score.pyramid import FeaturePyramid
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,12 +54,18 @@ def run_class(config: RunConfig) -> int:
     samples = steps.load_samples(job, data)
     check_needs(job, data.gallery, samples, [config.retrieval])
     pyramid = steps.load_features(job)
+    with hold_folders(job):
+        return judge_class(job, data, samples, pyramid)
+
+
+def judge_class(job: Job, data: ClassData, samples: list[Sample], pyramid: FeaturePyramid) -> int:
+    """Trains and judges, in folders that nobody else writes to; returns the exit code."""
     model = steps.train_or_load(job, data.gallery, data.world)
     inspector = steps.open_inspector(job, model, data.gallery, pyramid, steps.photo_lens(job, data))
     poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
     verdicts = judge(inspector, samples, poses)
     metrics = conclude(job, data, model, samples, poses, verdicts)
-    return int(config.fail_on_defect and metrics["decisions"][OK] < len(samples))
+    return int(job.config.fail_on_defect and metrics["decisions"][OK] < len(samples))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from PAD_utils.run.conclude import measure
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job, open_job
 from PAD_utils.run.judge import judge
+from PAD_utils.run.lock import hold_folders
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.pyramid import FeaturePyramid
 
@@ -26,7 +27,8 @@ def main() -> None:
     config = RunConfig(arguments.classname, arguments.data_path, output=arguments.output, device=arguments.device)
     job = open_job(config.resolved())
     pyramid = load_network(arguments.network, job.device) if arguments.network else GradientFeatures()
-    figures = decisions(job, pyramid)
+    with hold_folders(job):
+        figures = decisions(job, pyramid)
     print(save_result(f"decision_{arguments.classname}_{job.device.type}_{pyramid.name}", job.device, figures), figures)
 
 

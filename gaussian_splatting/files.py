@@ -36,8 +36,9 @@ def torch_bytes(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Removes, below `folder`, what processes that were killed had begun to write. Nobody may be writing there now."""
+def remove_leftovers(folder: str | Path, apart_from: str = "") -> None:
+    """Removes, below `folder`, what processes that were killed had begun to write. Nobody may be writing there now,
+    but in the subfolder `apart_from`, which is left alone."""
     for path in Path(folder).rglob(".*.tmp*"):
-        if _TEMPORARY.fullmatch(path.name):
+        if _TEMPORARY.fullmatch(path.name) and path.relative_to(folder).parts[0] != apart_from:
             path.unlink(missing_ok=True)

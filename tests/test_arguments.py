@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import prepare_lego_ad
+import prepare_photos
 import prepare_subset_lego_ad
 import prepare_synthetic_ad
 import train_and_pose_est
@@ -106,6 +107,30 @@ def test_a_wrong_name_among_several_is_said_before_any_work(fake_mad: Path, caps
     assert train_and_render.main(["-c", "00Fake", "01Gorila", "-data_path", str(fake_mad)]) == 2
     assert "there is no class 01Gorila" in capsys.readouterr().err
     assert sorted(fake_mad.rglob("*")) == before
+
+
+CLASS_SCRIPTS = (train_and_render, train_and_pose_est, prepare_lego_ad, prepare_subset_lego_ad)
+
+
+@pytest.mark.parametrize("script", CLASS_SCRIPTS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize("name", ["{data}/00Fake", "../{here}/00Fake", "..", ".", "00Fake/"])
+def test_a_class_given_as_a_path_is_refused_and_nothing_is_written(
+    fake_mad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script, name
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(fake_mad.rglob("*"))
+    name = name.format(data=fake_mad, here=fake_mad.name)
+    assert script.main(["-c", name, "--data_path", str(fake_mad)]) == 2
+    assert f"error: {name!r} is no name of a class; say -c " in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(fake_mad.rglob("*")) == before
+
+
+def test_a_class_to_be_made_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    assert prepare_photos.main([str(tmp_path), "-c", elsewhere, "--out", str(tmp_path / "out")]) == 2
+    assert prepare_synthetic_ad.main(["--name", elsewhere, "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("is no name of a class; say -c elsewhere") == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_all_means_every_class(fake_mad: Path, monkeypatch: pytest.MonkeyPatch) -> None:

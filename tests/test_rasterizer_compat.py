@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from diff_gaussian_rasterization import GaussianRasterizationSettings, GaussianRasterizer, rasterize
@@ -188,3 +189,44 @@ def test_wrong_input_is_named(scene, changes: dict[str, object], words: str):
 def test_antialiasing_is_refused(scene):
     with pytest.raises(ValueError, match="antialiasing: expected False"):
         call(scene, usual_settings(scene.cam_from_world[0], antialiasing=True))
+
+
+OFF_CENTER = 0.137
+
+
+def off_center(scene) -> GaussianRasterizationSettings:
+    settings = usual_settings(scene.cam_from_world[0], antialiasing=False)
+    projection = torch.linalg.inv(settings.viewmatrix) @ settings.projmatrix
+    projection[2, 0] = OFF_CENTER
+    return settings._replace(projmatrix=settings.viewmatrix @ projection)
+
+
+def test_under_autocast_the_picture_is_the_same(scene):
+    settings = off_center(scene)
+    expected = call(scene, settings)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = call(scene, settings)
+        visible = GaussianRasterizer(settings).markVisible(scene.means)
+    for a, b in zip(found, expected, strict=True):
+        assert (a == b).all()
+    assert (visible == GaussianRasterizer(settings).markVisible(scene.means)).all()
+
+
+def test_matrices_of_another_type_are_read_in_the_type_of_the_means(scene):
+    settings = off_center(scene)
+    expected, _, _ = call(scene, settings)
+    names = ("viewmatrix", "projmatrix", "bg")
+    double = settings._replace(**{name: getattr(settings, name).double() for name in names})
+    assert (call(scene, double)[0] == expected).all()
+    assert GaussianRasterizer(double).markVisible(scene.means).any()
+    half = call(scene, settings._replace(projmatrix=settings.projmatrix.bfloat16()))[0]
+    assert 0 < (half - expected).abs().mean() < 0.02  # the principal point has three digits then
+
+
+def test_sizes_may_be_numpy_integers(scene):
+    settings = usual_settings(scene.cam_from_world[0])
+    sizes = {"image_width": np.int64(WIDTH), "image_height": np.int32(HEIGHT)}
+    assert (call(scene, settings._replace(**sizes))[0] == call(scene, settings)[0]).all()
+    for wrong in (WIDTH + 0.5, True):
+        with pytest.raises(ValueError, match="width: expected a whole number"):
+            call(scene, settings._replace(image_width=wrong))

@@ -70,6 +70,7 @@ def list_class(data_path: Path, classname: str, test_path: Path | None = None) -
     Frames whose picture is missing are left out with one warning. Raises UserError naming the file and the mend when
     the class, its poses, all its pictures or a mask are missing or broken.
     """
+    check_classname(classname)
     root = Path(os.path.normpath(_find_root(Path(data_path), classname)))
     kind = _kind_of(root)
     transforms = _poses_of(root, kind)
@@ -104,6 +105,14 @@ def class_names(data_path: Path) -> list[str]:
     if not names:
         raise UserError(f"{data_path} holds no class; give the folder that does with --data_path, or add --download")
     return names
+
+
+def check_classname(classname: str) -> None:
+    """Raises UserError unless it is the name of a folder alone: results go to <some folder>/<classname>, which by a
+    path would be the folder of the data themselves."""
+    if classname in ("", ".", "..") or {"/", "\\", os.sep} & set(classname):
+        place, name = os.path.split(os.path.abspath(classname))
+        raise UserError(f"{classname!r} is no name of a class; say -c {name}, and where it lies by --data_path {place}")
 
 
 def _find_root(data_path: Path, classname: str) -> Path:

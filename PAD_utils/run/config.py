@@ -32,6 +32,9 @@ def _option(group: str, default: Any, flags: str, help: str, **argparse_options:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+INSPECTIONS = "inspections"  # the subfolder of a result folder that holds those made with its model
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The configuration of one class and one seed; None means that the preset decides."""
@@ -154,7 +157,7 @@ class RunConfig:
         unless there are both --model and --output."""
         if self.images is None or (self.model and self.output):
             return self._own_folder
-        return self.model_folder / "inspections" / self.images.resolve().name
+        return self.model_folder / INSPECTIONS / self.images.resolve().name
 
     @property
     def _own_folder(self) -> Path:

@@ -16,7 +16,7 @@ import cv2
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gaussian_splatting.files import remove_leftovers
+from PAD_utils.data.layout import check_classname
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_json
 from PAD_utils.run.config import RunConfig
@@ -45,18 +45,13 @@ class Job:
 
 def open_job(config: RunConfig) -> Job:
     """Chooses the device and reads what an earlier try has left in the result folder, which is made when there is
-    something to write. A folder belongs to one run at a time. Raises UserError when the device is not there."""
+    something to write. Raises UserError when the class is a path, or the device or the model not there."""
+    check_classname(config.classname)
     device = choose_device(config.device)
     said = collect_warnings()
     if config.model is not None and not config.model.is_dir():
         raise UserError(f"--model {config.model}: no such folder; name the result folder of a finished run")
     folder = _free_folder(config)
-    try:
-        remove_leftovers(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written to ({error.strerror}); choose another place with --output"
-        ) from error
     log.info("%s, preset %s, on %s; results in %s", config.classname, config.preset, device_name(device), folder)
     return Job(config, device, folder, Ledger(config.model_folder), time.time(), said)
 

@@ -6,7 +6,8 @@ camera z. Each gets what it expects; either way the result also carries `.alpha`
 z. The inverse depth takes a second drawing: leave `antialiasing` out where nothing reads it.
 """
 
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ from diff_gaussian_rasterization.types import Scene
 
 class GaussianRasterizationSettings(NamedTuple):
     """One view. The matrices act on row vectors: viewmatrix is the transpose of cam_from_world, projmatrix that of
-    the projection times cam_from_world. campos, prefiltered and debug are accepted and not needed."""
+    the projection times cam_from_world; either may have another floating type than the means. campos, prefiltered and
+    debug are accepted and not needed."""
 
     image_height: int
     image_width: int
@@ -52,8 +54,8 @@ class GaussianRasterizer(torch.nn.Module):
 
     def markVisible(self, positions: Tensor) -> Tensor:
         """Which of the positions (N, 3) lie beyond the near plane: (N,) bool."""
-        view = self.raster_settings.viewmatrix
-        with torch.no_grad():
+        view = self.raster_settings.viewmatrix.to(positions.dtype)
+        with torch.no_grad(), _full_precision(positions):
             return positions @ view[:3, 2] + view[3, 2] > NEAR_PLANE
 
     def forward(
@@ -70,7 +72,7 @@ class GaussianRasterizer(torch.nn.Module):
         """means3D (N, 3), means2D (N, 2 or more) whose gradient becomes that of the projected means in units of half
         the picture's size (its values are not read), opacities (N, 1), scales (N, 3), rotations wxyz (N, 4), and either
         shs (N, K, 3) or colors_precomp (N, 3). Raises ValueError for anything else, cov3D_precomp included."""
-        settings = self.raster_settings
+        settings = _in_precision_of(means3D, self.raster_settings)
         if settings.antialiasing:
             raise ValueError("antialiasing: expected False, this rasterizer has no antialiased opacities")
         if cov3D_precomp is not None or scales is None or rotations is None:
@@ -79,24 +81,41 @@ class GaussianRasterizer(torch.nn.Module):
         if colors is None or (shs is not None and colors_precomp is not None):
             raise ValueError("shs, colors_precomp: expected exactly one of the two")
         expect("opacities", opacities, (means3D.shape[0], 1), means3D)
-        scene = Scene(
-            means3D,
-            scales * settings.scale_modifier,
-            rotations,
-            opacities[:, 0],
-            colors,
-            settings.viewmatrix.T[None],
-            _intrinsics(settings)[None].to(means3D),
-            settings.image_width,
-            settings.image_height,
-            settings.bg,
-            _screen_offsets(means2D, settings),
-        )
-        out = rasterize(scene)
-        newer = () if settings.antialiasing is None else (_inverse_depth(scene),)
+        with _full_precision(means3D):
+            scene = Scene(
+                means3D,
+                scales * settings.scale_modifier,
+                rotations,
+                opacities[:, 0],
+                colors,
+                settings.viewmatrix.T[None],
+                _intrinsics(settings)[None].to(means3D),
+                settings.image_width,
+                settings.image_height,
+                settings.bg,
+                _screen_offsets(means2D, settings),
+            )
+            out = rasterize(scene)
+            newer = () if settings.antialiasing is None else (_inverse_depth(scene),)
         outputs = Outputs((out.image[0], out.radii[0], *newer))
         outputs.alpha, outputs.depth = out.alpha, out.depth
         return outputs
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    """No autocast, which the caller may train under: products with a matrix would lose most of a picture's digits."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def _in_precision_of(means: Tensor, settings: GaussianRasterizationSettings) -> GaussianRasterizationSettings:
+    """The settings with tensors in the type of the means, and sizes as integers of Python."""
+    changes: dict[str, Any] = {
+        name: getattr(settings, name).to(means.dtype) for name in ("viewmatrix", "projmatrix", "bg")
+    }
+    for name in ("image_width", "image_height"):
+        if isinstance(size := getattr(settings, name), Integral) and not isinstance(size, bool):
+            changes[name] = int(size)
+    return settings._replace(**changes)
 
 
 def _inverse_depth(scene: Scene) -> Tensor:
