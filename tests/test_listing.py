@@ -1,13 +1,17 @@
 """What lies in a folder of pictures beside pictures."""
 
+import json
 import logging
+import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 
 from PAD_utils.data.layout import list_class
 from PAD_utils.data.listing import list_pictures, note_left_out, subfolders
-from PAD_utils.data.mad import load_class
+from PAD_utils.data.mad import Source, load_class, load_queries
+from PAD_utils.data.prepare import prepare_class
 from PAD_utils.errors import UserError
 from tests.fake_class import NAME
 
@@ -60,3 +64,78 @@ def test_a_mask_of_exactly_the_picture_s_name_is_its_mask(fake_mad: Path) -> Non
     (truth / "1_mask.png").unlink()
     with pytest.raises(UserError, match=r"01_mask.png would be the mask of .*Burrs/0?1.png and of another"):
         list_class(fake_mad, NAME)
+
+
+def test_a_pose_goes_to_the_picture_of_exactly_its_name(fake_mad: Path) -> None:
+    """Of 1.png and 01.png each has its own frame, and one that has none does not get the other's."""
+    root = fake_mad / NAME
+    (root / "test/good/0.png").rename(root / "test/good/01.png")
+    content = json.loads((root / "transforms_test.json").read_text())
+    frames = {frame["file_path"]: frame for frame in content["frames"]}
+    zero = next(name for name in frames if Path(name).parent.name == "good" and Path(name).stem == "0")
+    frames[zero]["file_path"] = zero.replace("0", "01")
+    (root / "transforms_test.json").write_text(json.dumps(content))
+    poses = {f.path.name: f.world_from_camera for f in list_class(fake_mad, NAME).test if f.defect == "good"}
+    assert poses["01.png"].tolist() == frames[zero]["transform_matrix"] != poses["1.png"].tolist()
+    content["frames"] = [frame for frame in content["frames"] if Path(frame["file_path"]).name.split(".")[0] != "1"]
+    (root / "transforms_test.json").write_text(json.dumps(content))
+    poses = {f.path.name: f.world_from_camera for f in list_class(fake_mad, NAME).test if f.defect == "good"}
+    assert poses["01.png"] is not None and poses["1.png"] is None
+
+
+def test_capitals_and_ways_to_write_an_accent_do_not_part_a_picture_and_its_mask(fake_mad: Path) -> None:
+    test, truth = (fake_mad / NAME / folder / "Burrs" for folder in ("test", "ground_truth"))
+    for old, picture, mask in (("0", "caf\u00e9", "cafe\u0301"), ("1", "IMG", "img")):
+        (test / f"{old}.png").rename(test / f"{picture}.png")
+        (truth / f"{old}_mask.png").rename(truth / f"{mask}_mask.png")
+    files = {file.path.stem: file.mask for file in list_class(fake_mad, NAME).test if file.defect == "Burrs"}
+    assert files["caf\u00e9"] == truth / "cafe\u0301_mask.png" and files["IMG"] == truth / "img_mask.png"
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("caf\u00e9", "cafe\u0301")])
+def test_names_that_are_one_file_on_some_system_are_refused(fake_mad: Path, names: tuple[str, str]) -> None:
+    good = fake_mad / NAME / "test" / "good"
+    for name in names:
+        shutil.copy(good / "0.png", good / f"{name}.png")
+    if len({path.name for path in good.iterdir()}) < 5:
+        pytest.skip("this file system takes both names for one")
+    with pytest.raises(UserError, match="two pictures go by the name good/.* and good/.*capitals"):
+        load_class(fake_mad, NAME)
+    with pytest.raises(UserError, match="would both become ./test/good/"):
+        prepare_class(fake_mad, NAME, fake_mad / "out")
+
+
+def test_masks_that_are_inverted_or_mark_all_are_said_in_one_warning(fake_mad: Path, caplog) -> None:
+    masks = sorted((fake_mad / NAME / "ground_truth" / "Burrs").iterdir())
+    for path in masks:
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    with caplog.at_level(logging.WARNING):
+        load_class(fake_mad, NAME)
+    (said,) = [record.getMessage() for record in caplog.records if "masks" in record.getMessage()]
+    assert f"{len(masks)} masks mark more than half of the picture (first: Burrs/0.png)" in said
+
+
+@pytest.mark.parametrize("loss", ["test", "ground_truth", "a picture"])
+def test_without_tests_nothing_of_the_test_set_is_needed(fake_mad: Path, loss: str) -> None:
+    root = fake_mad / NAME
+    if loss == "a picture":
+        (root / "test/good/0.png").write_bytes(b"")
+        (root / "ground_truth/Burrs/0_mask.png").unlink()
+    else:
+        shutil.rmtree(root / loss)
+    data = load_class(fake_mad, NAME, source=Source(with_tests=False))
+    assert len(data.gallery) == 18 and data.test == []
+
+
+def test_a_query_that_cannot_be_read_is_named_and_the_others_are_loaded(fake_mad: Path, caplog) -> None:
+    data, photos = load_class(fake_mad, NAME), fake_mad / "photos"
+    shutil.copytree(fake_mad / NAME / "test" / "good", photos)
+    (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:-20])
+    with caplog.at_level(logging.WARNING):
+        samples = load_queries(list_pictures(photos), "images", data, Source())
+    assert [sample.name for sample in samples] == ["0", "2"]
+    assert len(caplog.records) == 1 and f"not judged: {photos / '1.png'}: not a complete" in caplog.text
+    for path in photos.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="0.png: not a complete picture"):
+        load_queries(list_pictures(photos), "images", data, Source())

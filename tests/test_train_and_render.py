@@ -149,6 +149,24 @@ def test_errors_are_one_line_and_exit_2(
     assert len(error) == 1 and named in error[0]
 
 
+def test_an_inspection_needs_no_test_set_and_leaves_out_what_cannot_be_read(
+    fake_mad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = fake_mad / "photos"
+    (fake_mad / NAME / "test" / "good").rename(photos)
+    shutil.rmtree(fake_mad / NAME / "test")
+    (photos / "1.png").write_bytes(b"half")
+    command = [*QUICK, "-data_path", str(fake_mad), "--refiner", "adam", "--images", str(photos)]
+    assert main([*command, "--false_alarm_rate", "0.9"]) == 0
+    metrics = json.loads((fake_mad / "results_splatpose_0/00Fake/inspections/photos/metrics.json").read_text())
+    assert metrics["n_test"] == 2 and any(f"{photos / '1.png'}: not a complete" in said for said in metrics["warnings"])
+    for path in photos.iterdir():
+        path.write_bytes(b"half")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "0.png: not a complete picture" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_two_pictures_of_one_name_are_said(fake_mad: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = fake_mad / NAME / "test" / "good"
     photos = Path(shutil.copytree(folder, fake_mad / "photos"))

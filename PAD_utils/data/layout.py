@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from torch import Tensor
 from gaussian_splatting.images import PICTURE_SUFFIXES
 from PAD_utils.data.colmap import colmap_model, read_colmap
 from PAD_utils.data.intrinsics import LensSpec
-from PAD_utils.data.listing import list_pictures, natural_key, note_left_out, subfolders
+from PAD_utils.data.listing import folded, list_pictures, natural_key, note_left_out, subfolders
 from PAD_utils.data.transforms import Frame, read_transforms, some
 from PAD_utils.errors import UserError
 
@@ -63,10 +64,11 @@ class ClassFiles:
     test: list[TestFile]
 
 
-def list_class(data_path: Path, classname: str, test_path: Path | None = None) -> ClassFiles:
+def list_class(data_path: Path, classname: str, test_path: Path | None = None, with_tests: bool = True) -> ClassFiles:
     """Finds the class `classname` under `data_path` (or at `data_path` itself, if that is the class).
 
     test_path: the folder of classes whose test pictures are taken instead; None: those beside the training pictures.
+    Without `with_tests` the test set is not looked at, and need not be there.
     Frames whose picture is missing are left out with one warning. Raises UserError naming the file and the mend when
     the class, its poses, all its pictures or a mask are missing or broken.
     """
@@ -79,7 +81,6 @@ def list_class(data_path: Path, classname: str, test_path: Path | None = None) -
         raise UserError(f"{transforms} holds no frames; put back the file that came with the class")
     folder = _train_folder(root, frames)
     posed = _posed_pictures(root, folder, frames, transforms)
-    test_root = root if test_path is None else _find_tests(test_path, classname)
     inside = {path: frame for path, frame in posed.items() if (root / "test") in path.parents}
     train = [
         TrainFile(path, frame.world_from_camera, frame.lens) for path, frame in posed.items() if path not in inside
@@ -88,9 +89,12 @@ def list_class(data_path: Path, classname: str, test_path: Path | None = None) -
         raise UserError(f"{transforms} names no training picture that is there; put the pictures of {folder} back")
     train.sort(key=lambda file: natural_key(file.path.name))
     _note_unposed(folder, {file.path for file in train}, transforms)
+    if not with_tests:
+        return ClassFiles(classname, kind, root, root, train, [])
     if kind == "nerf-synthetic" and test_path is None:
-        return ClassFiles(classname, kind, root, test_root, train, _scene_test_files(root))
-    known = {f"{path.parent.name}/{_stem_key(path.name)}": frame for path, frame in inside.items()}
+        return ClassFiles(classname, kind, root, root, train, _scene_test_files(root))
+    test_root = root if test_path is None else _find_tests(test_path, classname)
+    known = _by_name({f"{path.parent.name}/{path.name}": frame for path, frame in inside.items()})
     return ClassFiles(classname, kind, root, test_root, train, _defect_test_files(test_root, known))
 
 
@@ -182,15 +186,15 @@ def _train_folder(root: Path, frames: dict[str, Frame]) -> Path:
 
 
 def _stem_key(path: str) -> str:
-    """A picture's name without folder, suffix, "_mask" and leading zeros: other tools rename MAD-Sim's 7 to 007."""
-    return re.sub(r"\d+", lambda digits: str(int(digits[0])), _exact(path))
+    """A picture's name without folder, suffix, "_mask", capitals, leading zeros: other tools make MAD-Sim's 7 007."""
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), folded(_exact(path)))
 
 
 def _exact(path: str) -> str:
-    """A picture's name without folder, suffix and "_mask"."""
+    """A picture's name without folder, suffix and "_mask", accents written in one way."""
     name = Path(path).name
     stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in PICTURE_SUFFIXES else name
-    return stem.removesuffix("_mask")
+    return unicodedata.normalize("NFC", stem.removesuffix("_mask"))
 
 
 def _posed_pictures(root: Path, folder: Path, frames: dict[str, Frame], transforms: Path) -> dict[Path, Frame]:
@@ -235,23 +239,23 @@ def _note_unposed(folder: Path, posed: set[Path], transforms: Path) -> None:
 
 
 def _defect_test_files(root: Path, known: dict[str, Frame]) -> list[TestFile]:
-    """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and the frames `known` by "<defect>/<number>", or of
+    """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and the frames `known` by "<defect>/<name>", or of
     transforms_test.json if it is there."""
-    frames = known | _test_frames(root / "transforms_test.json")
+    transforms = root / "transforms_test.json"
+    frames = known | (_by_name(read_transforms(transforms)) if transforms.is_file() else {})
     files, taken = [], set[Path]()
     for defect in subfolders(root / "test"):
         note_left_out(root / "test" / defect)
         masks = {} if is_good(defect) else _masks_of(root, defect)
-        for picture in list_pictures(root / "test" / defect):
-            key = _stem_key(picture.name)
-            mask = None if masks is None else masks.get(_exact(picture.name), masks.get(key))
+        for picture, frame in _with_frames(defect, list_pictures(root / "test" / defect), frames):
+            mask = None if masks is None else masks.get(_exact(picture.name), masks.get(_stem_key(picture.name)))
             if masks is not None and not is_good(defect) and mask is None:
                 expected = root / "ground_truth" / defect / f"{picture.stem}_mask.png"
                 raise UserError(f"{expected} is missing; add the mask or remove the picture {picture}")
             if mask in taken:
                 raise UserError(f"{mask} would be the mask of {picture} and of another; name it as its picture")
             taken.update([mask] if mask else [])
-            files.append(_test_file(defect, picture, mask, frames.get(f"{defect}/{key}")))
+            files.append(_test_file(defect, picture, mask, frame))
     return files
 
 
@@ -268,11 +272,19 @@ def _masks_of(root: Path, defect: str) -> dict[str, Path] | None:
     return {_stem_key(path.name): path for path in masks} | {_exact(path.name): path for path in masks}
 
 
-def _test_frames(path: Path) -> dict[str, Frame]:
-    """Frames by "<defect>/<number>"; none when the file is not there."""
-    if not path.is_file():
-        return {}
-    return {f"{Path(name).parent.name}/{_stem_key(name)}": frame for name, frame in read_transforms(path).items()}
+def _by_name(frames: dict[str, Frame]) -> dict[str, Frame]:
+    """The frames by "<defect>/<name>" of their pictures."""
+    return {f"{Path(name).parent.name}/{_exact(name)}": frame for name, frame in frames.items()}
+
+
+def _with_frames(defect: str, pictures: list[Path], frames: dict[str, Frame]) -> list[tuple[Path, Frame | None]]:
+    """Each picture and its frame: of exactly its name, or of its number, unless another picture has that very name."""
+    names = [f"{defect}/{_exact(picture.name)}" for picture in pictures]
+    loose = {
+        f"{Path(name).parent.name}/{_stem_key(name)}": frame for name, frame in frames.items() if name not in names
+    }
+    keys = [f"{defect}/{_stem_key(picture.name)}" for picture in pictures]
+    return [(p, frames.get(name, loose.get(key))) for p, name, key in zip(pictures, names, keys, strict=True)]
 
 
 def _scene_test_files(root: Path) -> list[TestFile]:

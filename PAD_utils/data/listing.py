@@ -2,6 +2,7 @@
 
 import logging
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ _log = logging.getLogger(__name__)
 def natural_key(name: str) -> tuple[Any, ...]:
     """Sorts 2.png before 10.png."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def folded(name: str) -> str:
+    """Equal for names that meet in one file on some system: Windows and macOS know no capitals, macOS one way to write
+    an accent (Unicode's NFC and NFD)."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from gaussian_splatting.world import World
 from PAD_utils.data.framing import Framing, picture_size, query_framing, read_picture, training_framings
 from PAD_utils.data.intrinsics import Lens, LensSpec
 from PAD_utils.data.layout import KIND_NAMES, Kind, TestFile, TrainFile, is_good, list_class
+from PAD_utils.data.listing import folded
 from PAD_utils.data.masks import read_mask
 from PAD_utils.data.picture_cache import load_pictures
 from PAD_utils.data.transforms import some
@@ -30,6 +31,7 @@ CLASSES = (
     *("19Bear", "20Puppy"),
 )
 MASK_COVERAGE = 0.25  # a pixel of a resampled mask is anomalous when more than this share of it is
+_MOST_MARKED = 0.5  # a defect is seldom larger; an inverted mask is
 
 _log = logging.getLogger(__name__)
 
@@ -84,12 +86,14 @@ class Source:
 
     resolution: None as on disk; 1, 2, 4, 8 a divisor; larger a width in pixels. Pictures are resampled by area.
     test_path: the folder of classes whose test pictures are taken; None: those beside the training pictures.
+    with_tests: whether the test set is read, or not even looked at.
     query_lens: what took the queries; None: what the class says, else the training pictures' camera.
     """
 
     resolution: int | None = None
     test_path: Path | None = None
     query_lens: LensSpec | None = None
+    with_tests: bool = True
 
 
 def load_class(
@@ -101,7 +105,7 @@ def load_class(
     picture, a broken pose.
     """
     source = source or Source(resolution)
-    files = list_class(Path(data_path), classname, source.test_path)
+    files = list_class(Path(data_path), classname, source.test_path, source.with_tests)
     framings = training_framings([(file.path, file.lens) for file in files.train], source.resolution)
     lens = Counter(framing.lens for framing in framings).most_common(1)[0][0]
     world = World.around([framing.lens.camera() for framing in framings], [f.world_from_camera for f in files.train])
@@ -110,27 +114,47 @@ def load_class(
     chosen = [(file.path, file.lens) for file in files.test]
     test = _samples(files.test, _query_framings(chosen, source, lens), world)
     check_names(test, files.test_root / "test")
-    empty = [s.key for s in test if s.mask is not None and not s.mask.any()]
-    if empty:
-        _log.warning(
-            "%s: %d masks mark no pixel (first: %s); repaint them, or move a picture without fault to test/good",
-            files.test_root / "ground_truth", len(empty), empty[0],
-        )  # fmt: skip
+    _warn_of_masks(test, files.test_root / "ground_truth")
     return ClassData(files.name, files.kind, files.root, gallery, test, world, lens)
 
 
 def load_queries(paths: Sequence[Path], kind: str, data: ClassData, source: Source) -> list[Sample]:
-    """Pictures that nothing is known of, as samples of this kind. Raises UserError naming what cannot be read."""
+    """Pictures that nothing is known of, as samples of this kind. What cannot be read is left out, with a warning that
+    names it. Raises UserError when nothing can be read."""
+    try:
+        return _queries(paths, kind, data, source)
+    except UserError:
+        readable = [path for path in paths if _is_readable(path)]
+        if not readable or len(readable) == len(paths):
+            raise
+        return _queries(readable, kind, data, source)
+
+
+def _queries(paths: Sequence[Path], kind: str, data: ClassData, source: Source) -> list[Sample]:
     framings = _query_framings([(path, None) for path in paths], source, data.lens)
     return _samples([TestFile(kind, path, None, None, None) for path in paths], framings, data.world)
 
 
+def _is_readable(path: Path) -> bool:
+    """Whether it is a whole picture; says so if it is not."""
+    try:
+        read_picture(path)
+    except UserError as error:
+        _log.warning("left out, not judged: %s", error)
+        return False
+    return True
+
+
 def check_names(samples: Iterable[Sample], folder: Path) -> None:
-    """Raises UserError when two pictures differ in their format only: results go by names without it."""
-    names = Counter(f"{sample.defect}/{sample.name}" for sample in samples)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise UserError(f"{folder}: two pictures go by the name {twice[0]}, in different formats; rename or remove one")
+    """Raises UserError when two pictures differ only in what files of results cannot differ in on every system."""
+    names: dict[str, str] = {}
+    for name in (f"{sample.defect}/{sample.name}" for sample in samples):
+        if (other := names.setdefault(folded(name), name)) is not name:
+            also = f" and {name}" if name != other else ""
+            raise UserError(
+                f"{folder}: two pictures go by the name {other}{also}, in different formats, capitals or ways to write "
+                "an accent; rename or remove one"
+            )
 
 
 def resize_mask(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> Bool[np.ndarray, "h2 w2"]:
@@ -214,6 +238,24 @@ def _mask(file: TestFile, framing: Framing) -> Bool[Tensor, "h w"] | None:
         )
     straight = framing.straightened(mask.astype(np.uint8)) > 0 if framing.lens.distorts else mask
     return torch.from_numpy(resize_mask(straight, *framing.size))
+
+
+def _warn_of_masks(samples: Sequence[Sample], folder: Path) -> None:
+    """One warning for masks without a marked pixel, and one for those that mark most of the picture."""
+    marked = {sample.key: float(sample.mask.float().mean()) for sample in samples if sample.mask is not None}
+    empty = [key for key, share in marked.items() if share == 0]
+    if empty:
+        _log.warning(
+            "%s: %d masks mark no pixel (first: %s); repaint them, or move a picture without fault to test/good",
+            folder, len(empty), empty[0],
+        )  # fmt: skip
+    full = [key for key, share in marked.items() if share > _MOST_MARKED]
+    if full:
+        _log.warning(
+            "%s: %d masks mark more than half of the picture (first: %s); what is not black counts as defective, so "
+            "invert them if they are the other way round",
+            folder, len(full), full[0],
+        )  # fmt: skip
 
 
 def _warn_of_blind_views(gallery: Sequence[View]) -> None:

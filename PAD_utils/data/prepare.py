@@ -13,6 +13,7 @@ from gaussian_splatting.images import read_image
 from gaussian_splatting.parallel import parallel
 from PAD_utils.data.intrinsics import LensSpec
 from PAD_utils.data.layout import TestFile, TrainFile, list_class
+from PAD_utils.data.listing import folded
 from PAD_utils.errors import UserError
 from PAD_utils.files import write_bytes, write_json
 
@@ -56,10 +57,11 @@ def alpha_of_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"
 def named(files: Sequence[_File], folder: str) -> dict[str, _File]:
     """The files by the `file_path` of their frames in `folder`. Raises UserError when two would get the same."""
     names: dict[str, _File] = {}
+    taken: dict[str, Path] = {}
     for file in files:
         name = f"{folder}/{file.path.stem}"
-        if name in names:
-            raise UserError(f"{names[name].path} and {file.path} would both become {name}; rename one, and its frame")
+        if (other := taken.setdefault(folded(name), file.path)) is not file.path:
+            raise UserError(f"{other} and {file.path} would both become {name}; rename one, and its frame")
         names[name] = file
     return names
 

@@ -131,7 +131,7 @@ class RunConfig:
         _SCORES,
         False,
         "--fail_on_defect",
-        "exit with code 1 unless every picture is OK: DEFECT, NOT LOCALISED and undecided pictures all count",
+        "exit with code 1 unless every picture is OK: DEFECT, NOT LOCALISED, undecided and unreadable ones all count",
         action="store_true",
     )
     seed: int = _option(_PROGRAM, 0, "--seed", "seed of every random draw", type=int)

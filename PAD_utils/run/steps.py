@@ -67,7 +67,8 @@ class Poses:
 
 
 def load_views(job: Job) -> ClassData:
-    """Step 1: the posed pictures of the good object, and the test set. Raises UserError naming what is wrong."""
+    """Step 1: the posed pictures of the good object, and the test set, but not where --images is judged. Raises
+    UserError naming what is wrong."""
     config = job.config
     data = load_class(config.data_path, config.classname, source=_source(config))
     log.info("%s", data.description)
@@ -99,8 +100,8 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
-    """Step 3: what is to be judged, the test set or the pictures of --images. Raises UserError when there are none, or
-    two of one name."""
+    """Step 3: what is to be judged, the test set or the pictures of --images that can be read. Raises UserError when
+    there are none, two have one name, or one of the test set cannot be read."""
     if job.config.images is None:
         if not data.test:
             raise UserError(f"{data.root / 'test'} holds no pictures; put some there, or inspect others with --images")
@@ -113,6 +114,11 @@ def load_samples(job: Job, data: ClassData) -> list[Sample]:
     samples = load_queries(paths, INSPECTED, data, _source(job.config))
     check_names(samples, job.config.images)
     return samples
+
+
+def count_asked(job: Job, samples: Sequence[Sample]) -> int:
+    """How many pictures the user wants judged: the samples, and those of --images that cannot be read."""
+    return len(samples) if job.config.images is None else len(list_pictures(job.config.images))
 
 
 def load_features(job: Job) -> FeaturePyramid:
@@ -213,7 +219,7 @@ def _source(config: RunConfig) -> Source:
     lens = None if config.camera is None else read_lens(config.camera)
     if config.camera_angle_x is not None:
         lens = LensSpec({"camera_angle_x": config.camera_angle_x}, "--camera_angle_x")
-    return Source(config.resolution, config.rad_data_path, lens)
+    return Source(config.resolution, config.rad_data_path, lens, with_tests=config.images is None)
 
 
 def _retrieval(job: Job) -> tuple[str | None, str | None]:
