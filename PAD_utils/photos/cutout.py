@@ -32,6 +32,7 @@ _FRAME_SHARE = 0.7  # of half the frame: the part's radius where points do not t
 _LEAST_SHARE = 0.4  # of half the frame: a part that is smaller would hardly have been photographed so
 _GROW_PX = 2  # about the hull, in which the outline may lie
 _EDGE_SHARE = 0.03  # of a query's shorter side: along its border there is no part
+_HOLE_SHARE = 0.04  # of a query's part: larger holes show what is behind it
 _ODD_IOU = 0.8  # views that agree less with the hull are named
 _log = logging.getLogger(__name__)
 Mask = Bool[np.ndarray, "h w"]
@@ -78,8 +79,8 @@ def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Ca
 
 
 def cut_by_color(picture: UInt8[np.ndarray, "h w c"], colors: Sequence[Sequence[float]]) -> Mask:
-    """The part in a picture (BGR) of unknown pose, by the color models of a `CutOut`: the largest piece, without holes,
-    which may be defects."""
+    """The part in a picture (BGR) of unknown pose, by the color models of a `CutOut`: the largest piece, without
+    small holes, which may be defects."""
     height, width = picture.shape[:2]
     seed = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
     edge = max(1, round(_EDGE_SHARE * min(height, width)))
@@ -92,7 +93,10 @@ def cut_by_color(picture: UInt8[np.ndarray, "h w c"], colors: Sequence[Sequence[
     labels, count = ndimage.label((seed == cv2.GC_FGD) | (seed == cv2.GC_PR_FGD))
     if count == 0:
         return np.ones((height, width), bool)
-    return np.asarray(ndimage.binary_fill_holes(labels == 1 + np.bincount(labels.ravel())[1:].argmax()))
+    part_mask = np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+    holes, _ = ndimage.label(ndimage.binary_fill_holes(part_mask) & ~part_mask)
+    small = np.flatnonzero(np.bincount(holes.ravel()) < _HOLE_SHARE * part_mask.sum())
+    return part_mask | (np.isin(holes, small) & (holes > 0))
 
 
 def odd_ones(names: Sequence[str], cut: CutOut) -> list[str]:
