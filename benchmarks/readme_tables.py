@@ -150,9 +150,9 @@ def _decisions() -> list[list[str]]:
     rows = [dict(zip(header, row, strict=True)) for row in found]
     return [
         [
-            f"decisions, {row['class']}, features {row['features']}, promised {row['promised']} false alarms",
+            f"decisions, {row['class']}, features {row['features']}, false alarms / misses at {row['aimed at']}",
             row["device"],
-            f"{row['false alarms']} false alarms of {row['good']} good, {row['misses']} of {row['defective']} missed",
+            f"{row['clean']} of {row['good']} good / {row['defective']} defective; noise of 2 %: {row['noise']}",
             "`bench_decision`",
         ]
         for row in rows

@@ -172,10 +172,10 @@ def disturbed(case: Case, name: str, seed: int = 0) -> tuple[Pairs, Tensor]:
     pairs = rendered or case.test
     active = set(DISTURBANCES if name == "all" else [name]) - ({"light"} if rendered else set())
     images = zip(pairs.queries.numpy(), pairs.normals, strict=True)
-    return pairs, as_float(torch.from_numpy(np.stack([_disturbed(q, n, active, rng) for q, n in images])))
+    return pairs, as_float(torch.from_numpy(np.stack([disturbed_image(q, n, active, rng) for q, n in images])))
 
 
-def _disturbed(image: np.ndarray, normals: Tensor, active: set[str], rng: np.random.Generator) -> np.ndarray:
+def disturbed_image(image: np.ndarray, normals: Tensor, active: set[str], rng: np.random.Generator) -> np.ndarray:
     """One picture (h, w, 3) uint8, disturbed."""
     x = image.astype(np.float32) / 255
     if "light" in active:

@@ -2,6 +2,7 @@
 
 import math
 import urllib.error
+import urllib.request
 import warnings
 from pathlib import Path
 
@@ -157,12 +158,10 @@ def test_an_unfit_backbone_is_named(name: str, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_without_weights_warns_once_and_takes_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchvision.models._api
-
     def unreachable(*args: object, **kwargs: object) -> None:
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", unreachable)
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pyramid = make_features("efficientnet-b4")

@@ -71,15 +71,10 @@ def upper_quantile(scores: np.ndarray, rate: float, logarithms: bool = False) ->
 def as_fresh(seen: ArrayLike, held_out: ArrayLike) -> np.ndarray:
     """Scores as those of fresh photographs, from scores of views that training saw and of such that it did not.
 
-    Views that it saw score too low and too much alike, but there are more of them, which tells more about the highest.
-    So they get the mean of the others and, where it is larger, their standard deviation.
+    Views that it saw score too low by about as much, but there are more of them, which tells more about the highest.
+    So they are moved until their mean is that of the others.
     """
     seen, held_out = np.asarray(seen, np.float64), np.asarray(held_out, np.float64)
     if len(seen) == 0 or len(held_out) == 0:
         return held_out
-    wider = float(np.clip(held_out.std() / max(seen.std(), 1e-12), 1.0, _MOST_WIDER))
-    moved = held_out.mean() + wider * (seen - seen.mean())
-    return np.concatenate((moved + max(0.0, seen.mean() - held_out.mean()), held_out))
-
-
-_MOST_WIDER = 1.5  # a few scores tell a standard deviation badly
+    return np.concatenate((seen + max(0.0, held_out.mean() - seen.mean()), held_out))

@@ -84,7 +84,7 @@ class LocalStatistics:
         if not self._views:
             raise ValueError("what is usual at a place cannot be learned from no view at all")
         directions, means, pixels = (torch.stack(parts) for parts in zip(*self._views, strict=True))
-        return LocalNormality(self._cells, self._center, directions, means, pixels)
+        return LocalNormality(self._cells.int(), self._center, directions, means, pixels)
 
 
 def _direction(camera: Camera, center: Float[Tensor, "3"]) -> Float[Tensor, "3"]:

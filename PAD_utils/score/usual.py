@@ -59,6 +59,14 @@ class Usual:
         return calibrate(scores, false_alarm_rate, inflation, logarithms=config.normalized)
 
 
+class _Judged(NamedTuple):
+    """A good view without its own part in what is usual: its score, its noise, and what is usual at its places."""
+
+    score: float
+    noise: float
+    usual: Float[Tensor, "1 l u v"]
+
+
 @dataclass(frozen=True)
 class Comparer:
     """Compares photographs with what the good object looks like from their poses."""
@@ -93,50 +101,51 @@ class Comparer:
         without_own = [replace(statistics.finish(i), noise=normality.noise) for i in range(len(teachers))]
         judged_by = [*([normality] * len(seen) if held_out else []), *without_own]
         views = [*seen, *held_out]
-        local, scores, maps = self._judged(views, judged_by)
-        some = _thinned(range(len(views) - len(teachers), len(views)), _NOISY_VIEWS)
+        local, judged = self._judged(views, judged_by)
+        scores = [one.score for one in judged]
         usual = Usual(normality, local, None, scores[: len(seen)], scores[len(seen) :])
-        noisy = self._noisy([views[i] for i in some], [judged_by[i] for i in some], [maps[i] for i in some])
         try:
             threshold = usual.calibration(_RATE, self.config).threshold
         except ValueError:  # too few views
             return usual
-        return replace(usual, response=learn_response(threshold, *noisy))
+        some = _thinned(range(len(views) - len(teachers), len(views)), _NOISY_VIEWS)
+        noises, scores_under = [[judged[i].noise for i in some]], [[judged[i].score for i in some]]
+        generator = torch.Generator().manual_seed(0)
+        for sigma in _ADDED_NOISE:
+            again = [self._with_noise(views[i], judged_by[i], judged[i].usual, sigma, generator) for i in some]
+            noises.append([one.noise for one in again])
+            scores_under.append([one.score for one in again])
+        return replace(usual, response=learn_response(threshold, noises, scores_under))
 
-    def _judged(
-        self, views: Sequence[Posed], judged_by: Sequence[Normality]
-    ) -> tuple[LocalNormality, list[float], list[Float[Tensor, "l u v"]]]:
-        """What is usual at the places of all views, the score of each without its own part, and what the others say."""
+    def _judged(self, views: Sequence[Posed], judged_by: Sequence[Normality]) -> tuple[LocalNormality, list[_Judged]]:
+        """What is usual at the places of all views, and what each is without its own part in it."""
         statistics, ratios = LocalStatistics(self.gaussians), []
         for view, normality in progress(list(zip(views, judged_by, strict=True)), desc="learn", leave=False):
             ratios.append(self._ratios(view, normality))
             statistics.add(self._halved([view.camera])[0], ratios[-1].halved()[0])
-        local, scores, maps = statistics.finish(), [], []
+        local, judged = statistics.finish(), []
         for i, (view, ratio) in enumerate(zip(views, ratios, strict=True)):
-            maps.append(local.expected(self.gaussians, self._halved([view.camera]), [i])[0])
-            scores.append(self._score(view, ratio, maps[-1]))
-        return local, scores, maps
+            usual = local.expected(self.gaussians, self._halved([view.camera]), [i])
+            judged.append(_Judged(self._score(view, ratio, usual), float(ratio.noise), usual))
+        return local, judged
 
-    def _noisy(
-        self, views: Sequence[Posed], judged_by: Sequence[Normality], maps: Sequence[Float[Tensor, "l u v"]]
-    ) -> tuple[list[list[float]], list[list[float]]]:
-        """The noise and the scores of good views as they are and with noise added, by level of noise."""
-        generator, noises, scores = torch.Generator().manual_seed(0), [], []
-        for sigma in (0.0, *_ADDED_NOISE):
-            noise, score = [], []
-            for view, normality, usual in zip(views, judged_by, maps, strict=True):
-                added = torch.randn(view.image.shape, generator=generator) * (255 * sigma)
-                noisy = Posed((view.image + added).round().clamp(0, 255).byte(), view.camera)
-                ratio = self._ratios(noisy, normality)
-                noise.append(float(ratio.noise))
-                score.append(self._score(view, ratio, usual))
-            noises.append(noise)
-            scores.append(score)
-        return noises, scores
+    def _with_noise(
+        self,
+        view: Posed,
+        normality: Normality,
+        usual: Float[Tensor, "1 l u v"],
+        sigma: float,
+        generator: torch.Generator,
+    ) -> _Judged:
+        """The view with white noise added."""
+        added = torch.randn(view.image.shape, generator=generator) * (255 * sigma)
+        noisy = Posed((view.image + added).round().clamp(0, 255).byte(), view.camera)
+        ratio = self._ratios(noisy, normality)
+        return _Judged(self._score(noisy, ratio, usual), float(ratio.noise), usual)
 
-    def _score(self, view: Posed, ratio: Ratios, usual: Float[Tensor, "l u v"]) -> float:
+    def _score(self, view: Posed, ratio: Ratios, usual: Float[Tensor, "1 l u v"]) -> float:
         height, width = view.image.shape[:2]
-        return float(score_ratios(ratio, self.config, (height, width), usual[None]).image_scores)
+        return float(score_ratios(ratio, self.config, (height, width), usual).image_scores)
 
     def _ratios(self, view: Posed, normality: Normality) -> Ratios:
         queries, renderings, shown = self._pairs([view.image], [view.camera])
