@@ -18,8 +18,10 @@ from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, m
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import read_image
+from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.pose.verdict import PoseJudge
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
 from gaussian_splatting.world import USERS_WORLD, World
@@ -49,7 +51,9 @@ class InspectConfig:
     """How photographs are judged. `hypotheses`: first poses that are refined together, per photograph.
     `false_alarm_rate`: share of good parts that may be called defective, in (0, 1). `lens`: that of the
     photographs; None: that of the good views. `world`: the world that model and cameras stand in; its `outward` turns a
-    `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them."""
+    `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them.
+    `most_unexplained`: share of a photograph's contrast that its pose may leave unexplained, in [0, 1], or it is NOT
+    LOCALISED; None: learned from the good views."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8
@@ -57,6 +61,7 @@ class InspectConfig:
     lens: Lens | None = None
     world: World = USERS_WORLD
     backdrop: Backdrop | None = None
+    most_unexplained: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class Inspector:
         self.backdrop = self.config.backdrop or (measured_backdrop(good) if good else WHITE_BACKDROP)
         focal_px = self.views[0].camera.fx if self.views else None
         self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=focal_px)
+        if self.config.most_unexplained is not None:
+            self.refiner = judging(self.refiner, PoseJudge(self.config.most_unexplained))
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
         self._retriever = retriever
         self._usual: Usual | None = None
@@ -168,7 +175,9 @@ class Inspector:
         return [verdicts[i] for i in range(len(images))]
 
     def localize(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera] | None = None) -> Localization:
-        """Where pictures of one size were taken, by cameras of these intrinsics; None: what `lens` tells."""
+        """Where pictures of one size were taken, by cameras of these intrinsics; None: what `lens` tells. Learns first
+        from the good views, which poses are not to be trusted."""
+        _ = self.usual
         if cameras is None:
             height, width = images.shape[1:3]
             cameras = [query_lens(width, height, self.lens, None)[0].camera()] * len(images)
@@ -255,12 +264,25 @@ class Inspector:
         return self._comparer.learn(seen, held_out)
 
     def _localized(self, views: Sequence[View]) -> list[Posed]:
-        """Good views with their refined poses, without those that could not be refined."""
-        good = []
+        """Good views with their refined poses, without those that could not be refined. What they leave unexplained
+        tells which poses of photographs are to be trusted."""
+        if not views:
+            return []
+        refiner = judging(self.refiner, PoseJudge(1.0)) if self.config.most_unexplained is None else self.refiner
+        estimates: dict[int, PoseEstimate] = {}
         for some in batches([view.image for view in views]):
-            images = self._flat([views[i].image for i in some])
-            estimates = self.refiner.refine(self.gaussians, images, [[views[i].camera] for i in some])
-            good += [Posed(views[i].image, e.camera) for i, e in zip(some, estimates, strict=True) if e.converged]
+            images, starts = self._flat([views[i].image for i in some]), [[views[i].camera] for i in some]
+            estimates |= dict(zip(some, refiner.refine(self.gaussians, images, starts), strict=True))
+        limit = self.config.most_unexplained
+        if limit is None:
+            limit = PoseJudge.learned([estimate.unexplained for estimate in estimates.values()]).most_unexplained
+            self.config = replace(self.config, most_unexplained=limit)
+            self.refiner = judging(self.refiner, PoseJudge(limit))
+        good = [
+            Posed(view.image, estimates[i].camera)
+            for i, view in enumerate(views)
+            if estimates[i].converged and (estimates[i].unexplained or 0.0) <= limit
+        ]
         if len(good) < len(views):
             log.warning("%d of %d good views could not be localized", len(views) - len(good), len(views))
         return good
@@ -272,6 +294,11 @@ class Inspector:
     @property
     def _comparer(self) -> Comparer:
         return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop)
+
+
+def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:
+    """The refiner with another judge of its poses; as it is, if it has none of its own."""
+    return replace(refiner, judge=judge) if isinstance(refiner, (AdamRefiner, GaussNewtonRefiner)) else refiner
 
 
 def _config(saved: dict[str, Any]) -> InspectConfig:

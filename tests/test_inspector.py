@@ -164,3 +164,14 @@ def test_threshold_and_residuals_come_from_views_that_training_did_not_see(
     assert not torch.equal(residuals[0][0], residuals[1][0])
     assert told.calibration is not None and (told.calibration.views, told.calibration.inflation) == (48, 1.0)
     assert untold.calibration is not None and untold.calibration.inflation == ScoreConfig.fast().inflation
+
+
+def test_good_views_tell_how_much_a_pose_may_leave_unexplained(inspector: Inspector, photo: torch.Tensor) -> None:
+    assert inspector.config.most_unexplained is None
+    assert inspector.inspect(photo).decision == "DEFECT"
+    limit = inspector.config.most_unexplained
+    assert limit is not None and 0.1 < limit < 0.3  # well below the default: these views fit
+    assert inspector.refiner.judge.most_unexplained == limit
+    stranger = torch.full_like(photo, 255)
+    stranger[10:40, 5:12] = 0
+    assert inspector.inspect(stranger).decision == "NOT LOCALISED"
