@@ -3,7 +3,8 @@
 import pytest
 import torch
 from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
-from diff_gaussian_rasterization.cpu.train import PARAMETERS, Batch, Moments, Statistics, training_step
+from diff_gaussian_rasterization.constants import PARAMETERS
+from diff_gaussian_rasterization.cpu.train import Batch, Moments, Statistics, training_step
 from torch import Tensor
 
 from tests.splat_scenes import random_scene

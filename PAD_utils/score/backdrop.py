@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gaussian_splatting.background import Color
+from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD
 
 _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray level
 _OBJECT = 0.03  # alpha above which a pixel shows the object
@@ -41,7 +42,7 @@ def over_backdrop(
     color = torch.where(enough[:, None], color, torch.tensor(usual).to(queries))[..., None, None]
     renderings = (on_black + (1 - alpha[:, None]) * color).clamp(0, 1)
     stray = (queries - color).abs().amax(1, keepdim=True)
-    plain = 1.4826 * _median(stray, beside)[:, 0] < _PLAIN
+    plain = NORMAL_FROM_MAD * _median(stray, beside)[:, 0] < _PLAIN
     counts = plain[:, None, None] | _widened(alpha > 0.5, round(_MARGIN * max(alpha.shape[1:])))
     return Pairs(torch.where(counts[:, None], queries, renderings), renderings, alpha > _OBJECT)
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD
 from PAD_utils.score import resample
 
 _ITERATIONS = 6
@@ -38,7 +39,7 @@ def matched_exposure(
         fitted = gain * x + offset
         if iteration:
             error = (y - fitted).abs()
-            spread = 1.4826 * error.masked_fill(~inside, torch.nan).nanmedian(-1, keepdim=True).values
+            spread = NORMAL_FROM_MAD * error.masked_fill(~inside, torch.nan).nanmedian(-1, keepdim=True).values
             weight = 1 / (1 + (error / (2 * (spread.nan_to_num() + _NOISE))).square()).square()
         beyond = ((y >= _SATURATED[1]) & (fitted < y)) | ((y <= _SATURATED[0]) & (fitted > y))
         gain, offset = _line(x, y, weight * (inside | beyond))

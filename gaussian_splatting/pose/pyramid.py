@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-_NORMAL_FROM_MAD = 1.4826  # standard deviation of normal noise over its median absolute deviation
+NORMAL_FROM_MAD = 1.4826  # standard deviation of normal noise over its median absolute deviation
 
 
 def border_color(pictures: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
@@ -15,7 +15,7 @@ def border_color(pictures: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3
     """
     border = torch.cat((pictures[:, :, 0], pictures[:, :, -1], pictures[:, :, :, 0], pictures[:, :, :, -1]), dim=2)
     color = border.median(dim=2).values
-    spread = _NORMAL_FROM_MAD * (border - color[:, :, None]).abs().amax(1).median(dim=1).values
+    spread = NORMAL_FROM_MAD * (border - color[:, :, None]).abs().amax(1).median(dim=1).values
     return color, spread
 
 

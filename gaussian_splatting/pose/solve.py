@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gaussian_splatting.geometry import transformed
+from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD
 from gaussian_splatting.pose.types import retract
 
-_NORMAL_FROM_MAD = 1.4826
 SCALE_START = 0.1  # of residuals in [0, 1], while nothing is known about them
 _SCALE_MAX = 0.2
 _TURN_MAX, _SHIFT_MAX = 0.25, 0.1  # longest step: radians; share of the object's distance
@@ -136,7 +136,7 @@ def residual_scale(histogram: Int[Tensor, "p bins"], pictures: int, least: float
     inside = histogram.double().gather(1, bin_index).clamp_min(1)
     below = count.gather(1, bin_index) - inside
     median = (bin_index + ((half - below) / inside).clamp(0, 1))[:, 0] * (RESIDUAL_MAX / RESIDUAL_BINS)
-    scale = (_NORMAL_FROM_MAD * median).clamp(least, _SCALE_MAX)
+    scale = (NORMAL_FROM_MAD * median).clamp(least, _SCALE_MAX)
     # Where nothing was touched the median is zero and says nothing.
     scale = torch.where(count[:, -1] > 0, scale, torch.full_like(scale, torch.inf)).view(pictures, -1)
     smallest = scale.amin(1, keepdim=True).expand_as(scale).reshape(-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.pose.pyramid import border_color, shrink
+from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD, border_color, shrink
 from gaussian_splatting.pose.search import JUDGED_PX, Scene, judged, null_cost, pictures_at
 from gaussian_splatting.pose.solve import propose, start_state
 from gaussian_splatting.pose.types import object_center
@@ -18,7 +18,6 @@ from gaussian_splatting.pose.types import object_center
 _LEAST_CONTRAST = 1e-4  # mean cost of the background alone below which the picture shows no object
 _SETTLED = 2e-3  # longest last step (radians, share of the distance) of a fit that has settled
 _FEWEST = 5  # good views that a limit can be learned from
-_NORMAL_FROM_MAD = 1.4826
 _SPREADS = 4.0  # robust standard deviations above the median that good pictures reach
 _DEFECT_SHARE = 0.1  # of the contrast, which a defect may take besides: missing parts of D1Dog take up to 0.09
 _MOST = 0.9  # the background alone leaves 1 unexplained
@@ -40,7 +39,7 @@ class PoseJudge:
         if len(known) < _FEWEST:
             return PoseJudge()
         logs = torch.tensor(known, dtype=torch.float64).clamp_min(1e-6).log()
-        spread = _NORMAL_FROM_MAD * (logs - logs.median()).abs().median()
+        spread = NORMAL_FROM_MAD * (logs - logs.median()).abs().median()
         return PoseJudge(min(_MOST, float((logs.median() + _SPREADS * spread).exp()) + _DEFECT_SHARE))
 
     def doubt(self, unexplained: float, contrast: float, last_step: float = 0.0) -> str | None:

@@ -9,13 +9,14 @@ import logging
 from collections.abc import Sequence
 
 import torch
+from diff_gaussian_rasterization.constants import PARAMETERS
 from diff_gaussian_rasterization.cuda import rasterize as cuda
 from diff_gaussian_rasterization.cuda.launch import blocks, launch
 from diff_gaussian_rasterization.formulas import ssim_window
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from gaussian_splatting.training.engine_cuda_buffers import PARAMETERS, Buffers, DeviceViews, Status
+from gaussian_splatting.training.engine_cuda_buffers import Buffers, DeviceViews, Status
 from gaussian_splatting.training.state import ADAM_BETAS, LossConfig, TrainingState
 from gaussian_splatting.views import View
 

@@ -1,9 +1,9 @@
 """The device memory of GPU training: a level's pictures and cameras, a step's buffers, what kernels share."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from diff_gaussian_rasterization.constants import PARAMETERS
 from diff_gaussian_rasterization.cuda import rasterize as cuda
 from diff_gaussian_rasterization.cuda.launch import blocks
 from jaxtyping import UInt8
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from gaussian_splatting.camera import stack_cameras
 from gaussian_splatting.images import area_resize
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.training.state import TrainingState
 from gaussian_splatting.views import View
 
-PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
 _STATISTICS = ("grad2d_sum", "grad2d_count")
 
 
@@ -41,10 +41,9 @@ class DeviceViews:
     def __init__(self, views: Sequence[View], width: int, height: int, device: torch.device) -> None:
         shape = (len(views), height, width, 3)
         self.images: UInt8[Tensor, "v h w 3"] = torch.empty(shape, dtype=torch.uint8, device=device)
-        with ThreadPoolExecutor() as pool:
-            resized = pool.map(lambda v: area_resize(v.image.numpy(), width, height), views)
-            for place, image in zip(self.images, resized, strict=True):
-                place.copy_(torch.from_numpy(image))
+        resized = parallel(lambda view: area_resize(view.image.numpy(), width, height), views)
+        for place, image in zip(self.images, resized, strict=True):
+            place.copy_(torch.from_numpy(image))
         cameras = [view.camera.resized(width, height) for view in views]
         self.poses, self.intrinsics = (t.contiguous() for t in stack_cameras(cameras, device))
         self.grid = cuda.Grid(width, height)

@@ -21,3 +21,6 @@ RESIDUAL_MAX = 0.5
 HUBER_TUNING = 1.345
 TUKEY_TUNING = 4.685
 ROBUST = ("l2", "huber", "tukey")  # in the order of the enumeration there
+
+# What training adjusts, in the order of the kernels.
+PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diff_gaussian_rasterization.constants import PARAMETERS
 from diff_gaussian_rasterization.cpu import rasterize as cpu
 from diff_gaussian_rasterization.cpu.loader import Argument
 from diff_gaussian_rasterization.types import PictureGradient, Scene
-
-PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh")
 
 
 class Batch(NamedTuple):
