@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -12,8 +11,6 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
-
-from gaussian_splatting.parallel import parallel
 
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".avif", ".heic", ".heif")
@@ -47,11 +44,6 @@ def open_picture(path: Path) -> Image.Image:
     missing, truncated or no picture, or if it is HEIC and pillow-heif is not installed.
     """
     return _decode(path, _content(path))
-
-
-def read_images(paths: Sequence[Path], resolution: int | None = None) -> list[UInt8[Tensor, "h w 3"]]:
-    """`read_image` for many files, in parallel; the result is in the order of `paths`."""
-    return parallel(lambda path: read_image(path, resolution), paths)
 
 
 def target_size(width: int, height: int, resolution: int | None) -> tuple[int, int]:

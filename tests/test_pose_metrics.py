@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from gaussian_splatting.camera import Camera
-from PAD_utils.evaluate.pose_metrics import LOST, PoseError, area_under_recall, pose_error, recall, summarize
+from PAD_utils.evaluate.pose_metrics import PoseError, area_under_recall, pose_error, recall, summarize
+
+LOST = PoseError(math.inf, math.inf)  # no pose was found
 
 
 def _pose(rotation: Rotation, center: tuple[float, float, float]) -> torch.Tensor:

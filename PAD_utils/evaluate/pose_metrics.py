@@ -28,9 +28,6 @@ class PoseError:
         return math.degrees(self.rotation_rad)
 
 
-LOST = PoseError(math.inf, math.inf)  # of an image for which no pose was found
-
-
 def pose_error(estimate: Float[Tensor, "4 4"], true: Float[Tensor, "4 4"]) -> PoseError:
     """Distance of two poses, both world_from_camera in the same axes, in float64.
 

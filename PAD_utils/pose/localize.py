@@ -13,7 +13,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
 from PAD_utils.pose.retrieval import Retriever
 
-_PICTURES_AT_ONCE = 64  # of 800x800: 123 MB as uint8
+PICTURES_AT_ONCE = 64  # of 800x800: 123 MB as uint8
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def localize(
     estimates: list[PoseEstimate] = []
     coarse: list[Camera] = []
     seconds_retrieve = seconds_refine = 0.0
-    for chunk in images.split(_PICTURES_AT_ONCE):
+    for chunk in images.split(PICTURES_AT_ONCE):
         start = _now(gaussians)
         first = retriever.hypotheses(chunk, cameras[len(coarse) : len(coarse) + len(chunk)], hypotheses)
         middle = _now(gaussians)

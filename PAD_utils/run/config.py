@@ -230,9 +230,3 @@ def config_from(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     if config.model is not None:
         config = dataclasses.replace(config, train=0)
     return config.resolved()
-
-
-def parse_config(argv: list[str] | None, description: str | None) -> RunConfig:
-    """The configuration that a command line asks for."""
-    parser = make_parser(description)
-    return config_from(parser, parser.parse_args(argv))

@@ -26,6 +26,7 @@ from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
 from PAD_utils.inspector import InspectConfig, Inspector, batches
 from PAD_utils.pose.bank import bank_retriever
+from PAD_utils.pose.localize import PICTURES_AT_ONCE
 from PAD_utils.pose.loftr import loftr_retriever
 from PAD_utils.pose.retrieval import Retriever, gallery_retriever
 from PAD_utils.run.config import RunConfig
@@ -39,7 +40,6 @@ from PAD_utils.score.pyramid import FeaturePyramid
 log = logging.getLogger(__name__)
 
 INSPECTED = "images"  # the kind that the pictures of --images are filed under
-_PICTURES_AT_ONCE = 64  # localized between two saves of what is done so far
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Ins
     file = PoseFile(job.folder, key, {s.key: s.intrinsics for s in samples}, model.world)
     todo = [sample for sample in samples if sample.key not in file.estimates]
     with progress(desc="localize", total=len(todo)) as bar:
-        for some in batches([sample.image for sample in todo], _PICTURES_AT_ONCE):
+        for some in batches([sample.image for sample in todo], PICTURES_AT_ONCE):  # saved after each
             found = inspector.localize(torch.stack([todo[i].image for i in some]), [todo[i].intrinsics for i in some])
             file.add([todo[i].key for i in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
             bar.update(len(some))
