@@ -1,5 +1,7 @@
 """The noise of a photograph is measured beside what the rendering explains, and moves score and threshold alike."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -29,8 +31,17 @@ def test_the_threshold_keeps_its_place_above_the_good_scores() -> None:
     """Noise lifts the mean from 10 to 12 and halves the spread: a threshold of 18 is then one of 12 + 8 / 2."""
     good = [8.0, 9.0, 10.0, 11.0, 12.0]
     noisy = [11.0, 11.5, 12.0, 12.5, 13.0]
-    response = learn_response(18.0, [[0.001] * 5, [0.02] * 5], [good, noisy])
+    response = learn_response(18.0, [0.0, 0.001], [[0.001] * 5, [0.02] * 5], [good, noisy])
     assert response is not None
     assert response.factor == pytest.approx([1.0, 16 / 18])
     assert response.excess[1] == pytest.approx(0.02, rel=0.01)
-    assert learn_response(18.0, [[0.0]], [good[:4]]) is None
+    assert learn_response(18.0, [0.0], [[0.0]], [good[:4]]) is None
+
+
+def test_no_good_view_is_judged_as_noisy() -> None:
+    good_noise = [0.001, 0.002, 0.005]
+    response = learn_response(
+        18.0, good_noise, [[0.001] * 5, [0.004] * 5, [0.02] * 5], [[8.0, 9.0, 10.0, 11.0, 12.0]] * 3
+    )
+    assert response is not None and len(response.factor) == 2  # of the levels of noise, one is no more than usual
+    assert replace(response, factor=[1.0, 0.5]).of(torch.tensor(good_noise)).tolist() == [1.0, 1.0, 1.0]

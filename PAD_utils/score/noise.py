@@ -1,5 +1,6 @@
 """How much noisier a photograph is than the good views, and what that does to its score."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,8 +32,8 @@ def residual_noise(
 
 @dataclass(frozen=True)
 class NoiseResponse:
-    """By what factor the threshold changes when a photograph is noisier than good views are: `factor` at each
-    `excess` of `residual_noise`, rising from 0; the squares of noise add, so an excess is a root of a difference."""
+    """By what factor the threshold changes when a photograph is noisier than any good view: `factor` at each `excess`
+    of `residual_noise` over the `usual`, rising from 0. Squares of noise add: an excess is the root of a difference."""
 
     usual: float
     excess: list[float]
@@ -45,22 +46,26 @@ class NoiseResponse:
 
 
 def learn_response(
-    threshold: float, noises: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]
+    threshold: float, good_noise: Sequence[float], noises: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]
 ) -> NoiseResponse | None:
-    """From the noise and the scores of good views, as they are (first) and with more and more noise added.
+    """From the noise of all good views; and the noise and scores of some, as they are (first) and with more and more
+    noise added.
 
     Noise lifts the scores of most good views a little and lowers the highest, for what is expected grows. So the
-    threshold under noise keeps its place above the mean, in units of the spread above it. None for too few views.
+    threshold under noise keeps its place above the mean, in units of the spread above it. No good view is judged as
+    noisy, for the threshold comes from their scores. None for too few views.
     """
     if len(scores[0]) < _FEWEST:
         return None
-    usual, excess, factor = float(np.median(noises[0])), [0.0], [1.0]
+    usual, excess, factor = max(good_noise), [0.0], [1.0]
     mean, spread = _mean_and_rise(scores[0])
     for noise, noisy in zip(noises[1:], scores[1:], strict=True):
+        beyond = math.sqrt(max(0.0, float(np.median(noise)) ** 2 - usual**2))
+        if beyond <= excess[-1]:  # the good views are as noisy themselves
+            continue
         noisy_mean, noisy_spread = _mean_and_rise(noisy)
-        excess.append(max(excess[-1] + 1e-6, float(np.sqrt(max(0.0, np.median(noise) ** 2 - usual**2)))))
-        noisy_threshold = noisy_mean + (threshold - mean) * min(1.0, noisy_spread / spread)
-        factor.append(noisy_threshold / threshold)
+        excess.append(beyond)
+        factor.append((noisy_mean + (threshold - mean) * min(1.0, noisy_spread / spread)) / threshold)
     return NoiseResponse(usual, excess, factor)
 
 

@@ -115,7 +115,7 @@ class Comparer:
             again = [self._with_noise(views[i], judged_by[i], judged[i].usual, sigma, generator) for i in some]
             noises.append([one.noise for one in again])
             scores_under.append([one.score for one in again])
-        return replace(usual, response=learn_response(threshold, noises, scores_under))
+        return replace(usual, response=learn_response(threshold, [one.noise for one in judged], noises, scores_under))
 
     def _judged(self, views: Sequence[Posed], judged_by: Sequence[Normality]) -> tuple[LocalNormality, list[_Judged]]:
         """What is usual at the places of all views, and what each is without its own part in it."""
