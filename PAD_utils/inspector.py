@@ -208,10 +208,11 @@ class Inspector:
 
         Learns first what has not been learned yet. Raises UserError when the place cannot be written to.
         """
+        learned = self.usual, self.calibration  # first of all, for learning settles the configuration too
         config = replace(self.config, lens=self.lens, backdrop=self.backdrop)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
-        write_inspector(Path(folder), Saved(self.gaussians, bank, self.usual, self.calibration, parts, asdict(config)))
+        write_inspector(Path(folder), Saved(self.gaussians, bank, *learned, parts, asdict(config)))
 
     @staticmethod
     def load(
