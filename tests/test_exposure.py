@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gaussian_splatting.background import measured_backdrop
-from gaussian_splatting.training.exposure import Exposures, corrected, solve_exposures
+from gaussian_splatting.training.exposure import Exposures, ExposureSolver, corrected
 from gaussian_splatting.training.schedule import TrainConfig
 from gaussian_splatting.training.train import train
 from gaussian_splatting.views import View
@@ -34,7 +34,7 @@ def drawn(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_known_exposures_are_found() -> None:
     gains, offsets = drawn(12)
-    found = solve_exposures(ball(), exposed(views(), gains, offsets), WHITE)
+    found = ExposureSolver(exposed(views(), gains, offsets), WHITE, "cpu").solve(ball())
     middle = 0.4 * gains + offsets - (0.4 * found.gain + found.offset)
     assert middle.abs().max() < 0.02  # where the colors of the ball lie
     assert found.gain.mean(0).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
@@ -42,7 +42,7 @@ def test_known_exposures_are_found() -> None:
 
 def test_equal_exposures_leave_every_bit_alone() -> None:
     taken = views()
-    found = solve_exposures(ball(), taken, WHITE)
+    found = ExposureSolver(taken, WHITE, "cpu").solve(ball())
     assert found.model is None and (found.gain == 1).all() and (found.offset == 0).all()
     assert all(a is b for a, b in zip(corrected(taken, found, WHITE), taken, strict=True))
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.background import Color, own_color
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import area_resize
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 
@@ -29,8 +30,8 @@ _SPREAD = 0.02  # residuals of less than this (colors in [0, 1]) are no outliers
 _PRIOR = 3e-3  # variance of color at which gain 1 weighs as much as the picture
 _SATURATED = (0.02, 0.98)  # outside, a photograph does not tell brightness
 _RANGE = (0.5, 2.0)
-_SAME = 0.03  # gains that differ by less, in nine of ten views, are errors of the model and not of the camera
-_WORTH = 0.88  # of the median residual must be left at most: shading that the model has not learned yet leaves more
+_SAME = 0.05  # gains that differ by less, in nine of ten views, are errors of the model and not of the camera
+_WORTH = 0.8  # of the median residual must be left at most: shading that the model has not learned yet leaves more
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,45 @@ class Exposures:
         return Exposures(content["gain"].cpu(), content["offset"].cpu(), model)
 
 
-@torch.no_grad()
-def solve_exposures(model: Gaussians, views: Sequence[View], background: Color) -> Exposures:
-    """The exposure of every view against the renderings of the model, robustly; `Exposures.equal` if all are alike."""
-    parts = [_solve_some(model, views[i : i + _AT_ONCE], background) for i in range(0, len(views), _AT_ONCE)]
-    gain, offset, left = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    usual = gain.mean(0)
-    gain, offset = gain / usual, offset - offset.mean(0) * gain / usual
-    middle_gray = (gain + 2 * offset - 1).abs().amax(1)
-    if torch.quantile(middle_gray, 0.9).item() < _SAME or left.median().item() > _WORTH:
-        return Exposures.equal(len(views))
-    return Exposures(gain, offset, model[torch.arange(len(model), device=model.means.device)])
+class ExposureSolver:
+    """Solves the exposures of some views against a model, again and again: their small pictures are made once."""
+
+    def __init__(self, views: Sequence[View], background: Color, device: torch.device | str) -> None:
+        self._background = background
+        self._cameras = [_small(view.camera) for view in views]
+        pictures = parallel(_small_picture, list(zip(views, self._cameras, strict=True)))
+        self._photographs = torch.stack(pictures).to(device)
+
+    @torch.no_grad()
+    def solve(self, model: Gaussians) -> Exposures:
+        """The exposure of every view, robustly; `Exposures.equal` if all are alike."""
+        count = len(self._cameras)
+        parts = [self._solve_some(model, slice(i, i + _AT_ONCE)) for i in range(0, count, _AT_ONCE)]
+        gain, offset, left = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
+        usual = gain.mean(0)
+        gain, offset = gain / usual, offset - offset.mean(0) * gain / usual
+        middle_gray = (gain + 2 * offset - 1).abs().amax(1)
+        if torch.quantile(middle_gray, 0.9).item() < _SAME or left.median().item() > _WORTH:
+            return Exposures.equal(count)
+        return Exposures(gain, offset, model[torch.arange(len(model), device=model.means.device)])
+
+    def _solve_some(
+        self, model: Gaussians, some: slice
+    ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"], Float[Tensor, "b"]]:
+        """Gain and offset of each view and color, and which share of the view's median residual they leave."""
+        out = render(model, self._cameras[some], self._background)
+        photographs = self._photographs[some].permute(0, 3, 1, 2).to(out.image) / 255
+        inside = (photographs > _SATURATED[0]) & (photographs < _SATURATED[1]) & (out.alpha[:, None] > _OBJECT_ALPHA)
+        x, y, mask = (t.flatten(2) for t in (out.image, photographs, inside.to(out.image)))
+        gain, offset = torch.ones_like(x[..., :1]), torch.zeros_like(x[..., :1])
+        for _ in range(_ROUNDS):
+            error = (y - gain * x - offset) / _SPREAD
+            gain, offset = _line(x, y, mask / (1 + error.square()))
+        before, after = (
+            (y - g * x - o).abs().masked_fill(mask == 0, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
+            for g, o in ((1.0, 0.0), (gain, offset))
+        )
+        return gain[..., 0].float(), offset[..., 0].float(), (after / before.clamp_min(1e-6)).float()
 
 
 @torch.no_grad()
@@ -91,28 +120,6 @@ def corrected(views: Sequence[View], exposures: Exposures, background: Color) ->
     return result
 
 
-def _solve_some(
-    model: Gaussians, views: Sequence[View], background: Color
-) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"], Float[Tensor, "b"]]:
-    """Gain and offset of each view and color, and which share of the view's median residual they leave."""
-    cameras = [_small(view) for view in views]
-    out = render(model, cameras, background)
-    size = cameras[0].width, cameras[0].height
-    small = [torch.from_numpy(area_resize(view.image.numpy(), *size)) for view in views]
-    photographs = torch.stack(small).permute(0, 3, 1, 2).to(out.image) / 255
-    inside = (photographs > _SATURATED[0]) & (photographs < _SATURATED[1]) & (out.alpha[:, None] > _OBJECT_ALPHA)
-    x, y, mask = (t.flatten(2) for t in (out.image, photographs, inside.to(out.image)))
-    gain, offset = torch.ones_like(x[..., :1]), torch.zeros_like(x[..., :1])
-    for _ in range(_ROUNDS):
-        error = (y - gain * x - offset) / _SPREAD
-        gain, offset = _line(x, y, mask / (1 + error.square()))
-    before, after = (
-        (y - gain * x - offset).abs().masked_fill(mask == 0, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
-        for gain, offset in ((1.0, 0.0), (gain, offset))
-    )
-    return gain[..., 0].cpu().float(), offset[..., 0].cpu().float(), (after / before.clamp_min(1e-6)).cpu().float()
-
-
 def _line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Float[Tensor, "b 3 1"], Float[Tensor, "b 3 1"]]:
     """Gain and offset of the weighted least squares line through (x, y), of each view and color.
 
@@ -129,7 +136,12 @@ def _line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Float[Tensor, "b 3 1"],
     return gain, torch.where(enough, mean_y - gain * mean_x, torch.zeros_like(gain))
 
 
-def _small(view: View) -> Camera:
-    camera = view.camera
-    ratio = min(1.0, _SIDE / max(camera.width, camera.height))
-    return camera.resized(max(1, round(camera.width * ratio)), max(1, round(camera.height * ratio)))
+def _small(camera: Camera) -> Camera:
+    """The camera of a picture made smaller by a whole number, which is quick."""
+    divisor = max(1, max(camera.width, camera.height) // _SIDE)
+    return camera.resized(max(1, camera.width // divisor), max(1, camera.height // divisor))
+
+
+def _small_picture(view_and_camera: tuple[View, Camera]) -> UInt8[Tensor, "h w 3"]:
+    view, camera = view_and_camera
+    return torch.from_numpy(area_resize(view.image.numpy(), camera.width, camera.height))

@@ -23,7 +23,7 @@ from gaussian_splatting.training.density import (
     split_long_axis,
 )
 from gaussian_splatting.training.engine import make_engine
-from gaussian_splatting.training.exposure import Exposures, corrected, solve_exposures
+from gaussian_splatting.training.exposure import Exposures, ExposureSolver, corrected
 from gaussian_splatting.training.initialize import NoHull, object_pixels, random_cube, visual_hull
 from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, camera_extent, learning_rates, view_order
 from gaussian_splatting.training.state import Engine, LossConfig, TrainingState
@@ -98,6 +98,7 @@ class _Run:
     seconds: float = 0.0
     history: list[Record] = field(default_factory=list)
     level: tuple[int, int] = (0, 0)
+    exposure_solver: ExposureSolver | None = None
 
     @staticmethod
     def start(
@@ -161,11 +162,18 @@ class _Run:
         """The pictures as they would be with the same exposure, as far as that is known by now."""
         return corrected(self.views, self.exposures, self.loss.background)
 
+    def _solver(self) -> ExposureSolver:
+        """Made when first needed."""
+        if self.exposure_solver is None:
+            device = self.state.params["means"].device
+            self.exposure_solver = ExposureSolver(self.views, self.loss.background, device)
+        return self.exposure_solver
+
     def _match_exposures(self) -> None:
         """Solves the exposures when their time has come; the next level, or this one anew, takes corrected pictures."""
         if self.iteration in self.config.exposure_at:
             before = self.exposures
-            self.exposures = solve_exposures(self.state.gaussians(), self.views, self.loss.background)
+            self.exposures = self._solver().solve(self.state.gaussians())
             if before.model or self.exposures.model:
                 self.level = (0, 0)
 
