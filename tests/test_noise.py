@@ -36,6 +36,7 @@ def test_the_threshold_keeps_its_place_above_the_good_scores() -> None:
     assert response.factor == pytest.approx([1.0, 16 / 18])
     assert response.excess[1] == pytest.approx(0.02, rel=0.01)
     assert learn_response(18.0, [0.0], [[0.0]], [good[:4]]) is None
+    assert learn_response(0.0, [0.0], [[0.0] * 5, [0.02] * 5], [[0.0] * 5, noisy]) is None
 
 
 def test_no_good_view_is_judged_as_noisy() -> None:

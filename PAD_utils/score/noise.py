@@ -53,9 +53,9 @@ def learn_response(
 
     Noise lifts the scores of most good views a little and lowers the highest, for what is expected grows. So the
     threshold under noise keeps its place above the mean, in units of the spread above it. No good view is judged as
-    noisy, for the threshold comes from their scores. None for too few views.
+    noisy, for the threshold comes from their scores. None for too few views, or for ones without any residual.
     """
-    if len(scores[0]) < _FEWEST:
+    if len(scores[0]) < _FEWEST or threshold <= 0:
         return None
     usual, excess, factor = max(good_noise), [0.0], [1.0]
     mean, spread = _mean_and_rise(scores[0])
