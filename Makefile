@@ -38,7 +38,7 @@ demo: setup
 	$(BIN)/python train_and_render.py -c 00Demo -data_path assets/demo -p demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup-test
 	$(BIN)/ruff format --check $(PYTHON_PATHS)

@@ -37,6 +37,14 @@ def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 
     return torch.from_numpy(area_resize(picture, width, height))
 
 
+def read_exif(path: Path, picture: Image.Image) -> Image.Exif:
+    """The EXIF tags of an opened picture. A PNG may carry them behind its pixels, and then Pillow decodes it whole to
+    find them: only where there are any."""
+    if picture.format == "PNG" and b"eXIf" not in path.read_bytes():
+        return Image.Exif()
+    return picture.getexif()
+
+
 def open_picture(path: Path) -> Image.Image:
     """A picture file of the formats of `PICTURE_SUFFIXES`, decoded whole and turned upright by its EXIF orientation.
 

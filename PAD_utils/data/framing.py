@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.images import area_resize, read_image, target_size
+from gaussian_splatting.images import area_resize, read_exif, read_image, target_size
 from PAD_utils.data.intrinsics import DISTORTION_KEYS, Lens, LensSpec, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
 
@@ -56,7 +56,7 @@ def picture_size(path: Path) -> tuple[Size, int]:
     """
     try:
         with Image.open(path) as picture:
-            orientation = int(picture.getexif().get(_ORIENTATION, 1))
+            orientation = int(read_exif(path, picture).get(_ORIENTATION, 1))
             width, height = picture.size
             return ((height, width) if orientation >= 5 else (width, height)), orientation
     except Exception:  # Pillow raises nearly anything on bytes that are no picture; the reader words it

@@ -12,6 +12,7 @@ import torch
 from PIL import ExifTags, Image
 
 from gaussian_splatting.camera import Camera
+from gaussian_splatting.images import read_exif
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json
 
@@ -159,7 +160,7 @@ def exif_focal_px(path: Path, width: int, height: int) -> float | None:
     """The focal length in pixels that a photograph of this size carries (EXIF 35 mm equivalent); None: it says none."""
     try:
         with Image.open(path) as picture:
-            film_mm = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+            film_mm = read_exif(path, picture).get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
     except (OSError, ValueError, SyntaxError):
         return None  # what is wrong with a file is said where its pixels are read
     return float(film_mm) * math.hypot(width, height) / _FILM_DIAGONAL_MM if film_mm else None

@@ -242,7 +242,11 @@ def _mask(file: TestFile, framing: Framing) -> Bool[Tensor, "h w"] | None:
 
 def _warn_of_masks(samples: Sequence[Sample], folder: Path) -> None:
     """One warning for masks without a marked pixel, and one for those that mark most of the picture."""
-    marked = {sample.key: float(sample.mask.float().mean()) for sample in samples if sample.mask is not None}
+    marked = {
+        sample.key: np.count_nonzero(sample.mask.numpy()) / sample.mask.numel()
+        for sample in samples
+        if sample.mask is not None
+    }
     empty = [key for key, share in marked.items() if share == 0]
     if empty:
         _log.warning(

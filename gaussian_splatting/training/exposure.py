@@ -23,7 +23,7 @@ from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 
 _SIDE = 128  # pixels of the longer side: exposures need no detail
-_AT_ONCE = 16  # views rendered together
+_AT_ONCE = {"cpu": 16, "cuda": 128}  # views rendered together
 _OBJECT_ALPHA = 0.95  # pixels that show less of the object than this say nothing
 _ROUNDS = 5  # of reweighting
 _SPREAD = 0.02  # residuals of less than this (colors in [0, 1]) are no outliers
@@ -72,7 +72,8 @@ class ExposureSolver:
     def solve(self, model: Gaussians) -> Exposures:
         """The exposure of every view, robustly; `Exposures.equal` if all are alike."""
         count = len(self._cameras)
-        parts = [self._solve_some(model, slice(i, i + _AT_ONCE)) for i in range(0, count, _AT_ONCE)]
+        step = _AT_ONCE[model.means.device.type]
+        parts = [self._solve_some(model, slice(i, i + step)) for i in range(0, count, step)]
         gain, offset, left = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
         usual = gain.mean(0)
         gain, offset = gain / usual, offset - offset.mean(0) * gain / usual

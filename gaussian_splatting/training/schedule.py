@@ -113,7 +113,7 @@ class TrainConfig:
             budget=budget,
             start_share=0.25,
             sh_rest_share=0.2,
-            exposure_at=tuple(iterations * tenths // 10 for tenths in (1, 2, 3, 5, 7)),
+            exposure_at=tuple(iterations * tenths // 10 for tenths in (1, 3, 6)),
         )
 
     def as_dict(self) -> dict[str, Any]:
