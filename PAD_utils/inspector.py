@@ -4,10 +4,11 @@ It trains nothing, and writes nothing but what `save` is asked for. Storing, res
 """
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.images import read_image
+from gaussian_splatting.images import read_image, read_uncut
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
@@ -29,7 +30,7 @@ from PAD_utils.data.intrinsics import Lens, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
 from PAD_utils.inspector_files import Saved, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
-from PAD_utils.pose.localize import Localization, localize
+from PAD_utils.pose.localize import Localization, localize, refine_uncut
 from PAD_utils.pose.retrieval import BankRetriever, Retriever
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
@@ -53,7 +54,8 @@ class InspectConfig:
     photographs; None: that of the good views. `world`: the world that model and cameras stand in; its `outward` turns a
     `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them.
     `most_unexplained`: share of a photograph's contrast that its pose may leave unexplained, in [0, 1], or it is NOT
-    LOCALISED; None: learned from the good views."""
+    LOCALISED; None: learned from the good views. `cut_out`: whether the good views are cut out of photographs, so that
+    photographs are compared where the model is and nowhere else; None: what the views say."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8
@@ -62,6 +64,15 @@ class InspectConfig:
     world: World = USERS_WORLD
     backdrop: Backdrop | None = None
     most_unexplained: float | None = None
+    cut_out: bool | None = None
+
+
+class _Taken(NamedTuple):
+    """A photograph as it is localized (cut out), the camera that took it, and the photograph as it is compared."""
+
+    image: UInt8[Tensor, "h w 3"]
+    camera: Camera
+    photograph: UInt8[Tensor, "h w 3"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,8 @@ class Inspector:
         self.config = config or InspectConfig()
         good = [view.image for view in (*self.views, *self.held_out)]
         self.backdrop = self.config.backdrop or (measured_backdrop(good) if good else WHITE_BACKDROP)
+        uncut = any(view.uncut is not None for view in (*self.views, *self.held_out))
+        self.cut_out = uncut if self.config.cut_out is None else self.config.cut_out
         focal_px = self.views[0].camera.fx if self.views else None
         self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=focal_px)
         if self.config.most_unexplained is not None:
@@ -166,24 +179,39 @@ class Inspector:
     def inspect_many(self, photos: Iterable[Photo]) -> list[Verdict]:
         """`inspect` of several, those of one size together: faster on a GPU. One verdict per photograph, in order."""
         taken = [self._taken(photo) for photo in photos]
-        images, cameras = [image for image, _ in taken], [camera for _, camera in taken]
         verdicts: dict[int, Verdict] = {}
-        for some in batches(images):
-            estimates = self.localize(torch.stack([images[i] for i in some]), [cameras[i] for i in some]).estimates
-            compared = self.compare([images[i] for i in some], estimates)
+        for some in batches([one.image for one in taken]):
+            images, cameras, photographs = zip(*(taken[i] for i in some), strict=True)
+            estimates = self.localize(torch.stack(images), cameras, torch.stack(photographs)).estimates
+            compared = self.compare(photographs, estimates)
             verdicts |= {i: self.decide(c, e) for i, c, e in zip(some, compared, estimates, strict=True)}
-        return [verdicts[i] for i in range(len(images))]
+        return [verdicts[i] for i in range(len(taken))]
 
-    def localize(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera] | None = None) -> Localization:
+    def localize(
+        self,
+        images: UInt8[Tensor, "q h w 3"],
+        cameras: Sequence[Camera] | None = None,
+        photographs: UInt8[Tensor, "q h w 3"] | None = None,
+    ) -> Localization:
         """Where pictures of one size were taken, by cameras of these intrinsics; None: what `lens` tells. Learns first
-        from the good views, which poses are not to be trusted."""
+        from the good views, which poses are not to be trusted.
+
+        `photographs`: what cut-outs were made of, where the good views are cut-outs too.
+        """
         _ = self.usual
         if cameras is None:
             height, width = images.shape[1:3]
             cameras = [query_lens(width, height, self.lens, None)[0].camera()] * len(images)
-        return localize(
+        found = localize(
             self.gaussians, self._flat(images), cameras, self.retriever, self.refiner, self.config.hypotheses
         )
+        if not self.cut_out or photographs is None:
+            return found
+        start = time.perf_counter()
+        first = [estimate.camera for estimate in found.estimates]
+        estimates = refine_uncut(self.gaussians, photographs, first, self.refiner, self.backdrop.color)
+        seconds = found.seconds_refine + time.perf_counter() - start
+        return replace(found, estimates=estimates, seconds_refine=seconds)
 
     def compare(self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]) -> list[Comparison]:
         """Holds pictures of one size against the good object at their poses."""
@@ -209,7 +237,7 @@ class Inspector:
         Learns first what has not been learned yet. Raises UserError when the place cannot be written to.
         """
         learned = self.usual, self.calibration  # first of all, for learning settles the configuration too
-        config = replace(self.config, lens=self.lens, backdrop=self.backdrop)
+        config = replace(self.config, lens=self.lens, backdrop=self.backdrop, cut_out=self.cut_out)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
         write_inspector(Path(folder), Saved(self.gaussians, bank, *learned, parts, asdict(config)))
@@ -246,7 +274,7 @@ class Inspector:
                 raise UserError(f"{folder} was saved with the {part} {name}: give Inspector.load the same, as {part}=")
         return inspector
 
-    def _taken(self, photo: Photo) -> tuple[UInt8[Tensor, "h w 3"], Camera]:
+    def _taken(self, photo: Photo) -> _Taken:
         """A photograph without distortion, and the camera that took it."""
         image = as_image(photo)
         height, width = image.shape[:2]
@@ -254,14 +282,18 @@ class Inspector:
         lens, said = query_lens(width, height, self.lens, focal_px)
         if said is not None:
             log.warning("a photograph of %dx%d pixels: its camera is %s; set InspectConfig.lens", width, height, said)
-        return torch.from_numpy(lens.undistorted(image.numpy())), lens.camera()
+        uncut = read_uncut(Path(photo)) if self.cut_out and isinstance(photo, (str, Path)) else None
+        straight, whole = (
+            torch.from_numpy(lens.undistorted(x.numpy())) for x in (image, image if uncut is None else uncut)
+        )
+        return _Taken(straight, lens.camera(), whole)
 
     def _learn(self) -> Usual:
         """Views held out from training go through the same refinement as a photograph. Those that training saw are
         taken as it saw them, unless there are no others."""
         most = _LEARNED_VIEWS if self.config.score.normalized else _SCORED_VIEWS
         thinned, held_out = self.views[:: max(1, -(-len(self.views) // most))], self._localized(self.held_out)
-        seen = [Posed(v.image, v.camera) for v in thinned] if held_out else self._localized(thinned)
+        seen = [Posed(v.photograph, v.camera) for v in thinned] if held_out else self._localized(thinned)
         return self._comparer.learn(seen, held_out)
 
     def _localized(self, views: Sequence[View]) -> list[Posed]:
@@ -272,15 +304,21 @@ class Inspector:
         refiner = judging(self.refiner, PoseJudge(1.0)) if self.config.most_unexplained is None else self.refiner
         estimates: dict[int, PoseEstimate] = {}
         for some in batches([view.image for view in views]):
-            images, starts = self._flat([views[i].image for i in some]), [[views[i].camera] for i in some]
-            estimates |= dict(zip(some, refiner.refine(self.gaussians, images, starts), strict=True))
+            cameras = [views[i].camera for i in some]
+            if self.cut_out:
+                whole = torch.stack([views[i].photograph for i in some])
+                found = refine_uncut(self.gaussians, whole, cameras, refiner, self.backdrop.color)
+            else:
+                images = self._flat([views[i].image for i in some])
+                found = refiner.refine(self.gaussians, images, [[camera] for camera in cameras])
+            estimates |= dict(zip(some, found, strict=True))
         limit = self.config.most_unexplained
         if limit is None:
             limit = PoseJudge.learned([estimate.unexplained for estimate in estimates.values()]).most_unexplained
             self.config = replace(self.config, most_unexplained=limit)
             self.refiner = judging(self.refiner, PoseJudge(limit))
         good = [
-            Posed(view.image, estimates[i].camera)
+            Posed(view.photograph, estimates[i].camera)
             for i, view in enumerate(views)
             if estimates[i].converged and (estimates[i].unexplained or 0.0) <= limit
         ]
@@ -294,7 +332,7 @@ class Inspector:
 
     @property
     def _comparer(self) -> Comparer:
-        return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop)
+        return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop, self.cut_out)
 
 
 def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:

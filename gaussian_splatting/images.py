@@ -45,6 +45,25 @@ def read_exif(path: Path, picture: Image.Image) -> Image.Exif:
     return picture.getexif()
 
 
+def read_uncut(path: Path) -> UInt8[Tensor, "h w 3"] | None:
+    """The photograph that a cut-out was made of: what its file still holds below the alpha, as RGB, upright.
+
+    None where nothing is cut out, or where nothing but one color is left of what was. Raises ValueError as
+    `open_picture`.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            if not picture.has_transparency_data:
+                return None
+    except (OSError, ValueError, SyntaxError):  # another format, or no picture: `read_image` says so
+        return None
+    pixels = np.array(open_picture(path).convert("RGBA"))
+    hidden = pixels[..., :3][pixels[..., 3] == 0]
+    if len(hidden) == 0 or (hidden == hidden[0]).all():
+        return None
+    return torch.from_numpy(np.ascontiguousarray(pixels[..., :3]))
+
+
 def open_picture(path: Path) -> Image.Image:
     """A picture file of the formats of `PICTURE_SUFFIXES`, decoded whole and turned upright by its EXIF orientation.
 

@@ -13,11 +13,18 @@ from gaussian_splatting.parallel import parallel
 
 @dataclass(frozen=True)
 class View:
-    """A picture, on the CPU, with the camera that took it; a transparent background has become white."""
+    """A picture, on the CPU, with the camera that took it; a transparent background has become white. `uncut` is the
+    photograph that a cut-out was made of, where the file still holds it."""
 
     name: str
     camera: Camera
     image: UInt8[Tensor, "h w 3"]
+    uncut: UInt8[Tensor, "h w 3"] | None = None
+
+    @property
+    def photograph(self) -> UInt8[Tensor, "h w 3"]:
+        """The picture with its surroundings, where they are known."""
+        return self.image if self.uncut is None else self.uncut
 
 
 def before_one_color(views: Sequence[View], backdrop: Backdrop) -> list[View]:

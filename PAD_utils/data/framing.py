@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.images import area_resize, read_exif, read_image, target_size
+from gaussian_splatting.images import area_resize, read_exif, read_image, read_uncut, target_size
 from PAD_utils.data.intrinsics import DISTORTION_KEYS, Lens, LensSpec, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
 
@@ -70,6 +70,15 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         return read_image(path).numpy()
     except ValueError as error:
         raise UserError(f"{error}; fetch or make it again") from None
+
+
+def read_photograph(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
+    """As `read_uncut`, with UserError, which names the file and the mend."""
+    try:
+        found = read_uncut(path)
+    except ValueError as error:
+        raise UserError(f"{error}; fetch or make it again") from None
+    return None if found is None else found.numpy()
 
 
 def training_framings(files: Sequence[tuple[Path, LensSpec]], resolution: int | None) -> list[Framing]:

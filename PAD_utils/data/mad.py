@@ -16,7 +16,14 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
 from gaussian_splatting.world import World
-from PAD_utils.data.framing import Framing, picture_size, query_framing, read_picture, training_framings
+from PAD_utils.data.framing import (
+    Framing,
+    picture_size,
+    query_framing,
+    read_photograph,
+    read_picture,
+    training_framings,
+)
 from PAD_utils.data.intrinsics import Lens, LensSpec
 from PAD_utils.data.layout import KIND_NAMES, Kind, TestFile, TrainFile, is_good, list_class
 from PAD_utils.data.listing import folded
@@ -39,7 +46,8 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Sample:
     """A test picture. `mask` is None for a good one or where there is no ground truth; `intrinsics` is the camera that
-    took it, without a pose; `camera` is the same at the true pose where it is known, for measuring only."""
+    took it, without a pose; `camera` is the same at the true pose where it is known, for measuring only. `uncut` is the
+    photograph that `image` was cut out of, where that is known of it and of the training pictures."""
 
     defect: str
     name: str
@@ -47,6 +55,12 @@ class Sample:
     mask: Bool[Tensor, "h w"] | None
     intrinsics: Camera
     camera: Camera | None = None
+    uncut: UInt8[Tensor, "h w 3"] | None = None
+
+    @property
+    def photograph(self) -> UInt8[Tensor, "h w 3"]:
+        """What is compared: the picture with its surroundings, where they are known."""
+        return self.image if self.uncut is None else self.uncut
 
     @property
     def label(self) -> int:
@@ -112,7 +126,7 @@ def load_class(
     gallery = _views(files.train, framings, world)
     _warn_of_blind_views(gallery)
     chosen = [(file.path, file.lens) for file in files.test]
-    test = _samples(files.test, _query_framings(chosen, source, lens), world)
+    test = _samples(files.test, _query_framings(chosen, source, lens), world, is_cut_out(gallery))
     check_names(test, files.test_root / "test")
     _warn_of_masks(test, files.test_root / "ground_truth")
     return ClassData(files.name, files.kind, files.root, gallery, test, world, lens)
@@ -132,7 +146,13 @@ def load_queries(paths: Sequence[Path], kind: str, data: ClassData, source: Sour
 
 def _queries(paths: Sequence[Path], kind: str, data: ClassData, source: Source) -> list[Sample]:
     framings = _query_framings([(path, None) for path in paths], source, data.lens)
-    return _samples([TestFile(kind, path, None, None, None) for path in paths], framings, data.world)
+    files = [TestFile(kind, path, None, None, None) for path in paths]
+    return _samples(files, framings, data.world, is_cut_out(data.gallery))
+
+
+def is_cut_out(gallery: Sequence[View]) -> bool:
+    """Whether the training pictures are cut out of photographs that are still known."""
+    return any(view.uncut is not None for view in gallery)
 
 
 def _is_readable(path: Path) -> bool:
@@ -187,25 +207,29 @@ def _query_framings(files: Sequence[tuple[Path, LensSpec | None]], source: Sourc
 
 def _views(files: Sequence[TrainFile], framings: Sequence[Framing], world: World) -> list[View]:
     images = _load([file.path for file in files], framings)
+    uncut = _photographs([file.path for file in files], framings)
     return [
         View(
             file.path.stem,
             framing.camera.at_blender(world.inward(file.world_from_camera), str(file.path)).rolled(framing.quarters),
             image,
+            photograph,
         )
-        for file, framing, image in zip(files, framings, images, strict=True)
+        for file, framing, image, photograph in zip(files, framings, images, uncut, strict=True)
     ]
 
 
-def _samples(files: Sequence[TestFile], framings: Sequence[Framing], world: World) -> list[Sample]:
+def _samples(files: Sequence[TestFile], framings: Sequence[Framing], world: World, cut_out: bool) -> list[Sample]:
+    """`cut_out`: whether the training pictures are, so that the photographs of cut-outs are wanted."""
     images = _load([file.path for file in files], framings)
+    uncut = _photographs([file.path for file in files], framings) if cut_out else [None] * len(files)
     masks = parallel(lambda of: _mask(*of), list(zip(files, framings, strict=True)))
     samples = []
-    for file, framing, image, mask in zip(files, framings, images, masks, strict=True):
+    for file, framing, image, mask, photograph in zip(files, framings, images, masks, uncut, strict=True):
         camera = None
         if file.world_from_camera is not None:
             camera = framing.camera.at_blender(world.inward(file.world_from_camera), str(file.path))
-        samples.append(Sample(file.defect, file.path.stem, image, mask, framing.camera, camera))
+        samples.append(Sample(file.defect, file.path.stem, image, mask, framing.camera, camera, photograph))
     return samples
 
 
@@ -224,6 +248,16 @@ def _load(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tens
         recipe = repr([framings[i] for i in members])
         images |= dict(zip(members, load_pictures([paths[i] for i in members], size, decode, recipe), strict=True))
     return [images[i] for i in range(len(paths))]
+
+
+def _photographs(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tensor, "h w 3"] | None]:
+    """What was photographed around cut-outs, in the same sizes; None for other pictures."""
+
+    def read(of: tuple[Path, Framing]) -> UInt8[Tensor, "h w 3"] | None:
+        found = read_photograph(of[0])
+        return None if found is None else torch.from_numpy(of[1].apply(found))
+
+    return parallel(read, list(zip(paths, framings, strict=True)))
 
 
 def _mask(file: TestFile, framing: Framing) -> Bool[Tensor, "h w"] | None:

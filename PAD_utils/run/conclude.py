@@ -76,7 +76,7 @@ def report_images(job: Job, samples: list[Sample], verdicts: Verdicts) -> list[R
             _label(job, sample),
             verdict.score,
             verdict.decision,
-            sample.image.numpy(),
+            sample.photograph.numpy(),
             verdict.rendering.numpy(),
             verdict.map.numpy(),
             None if sample.mask is None else sample.mask.numpy(),

@@ -27,8 +27,8 @@ def judge(inspector: Inspector, samples: list[Sample], poses: Poses) -> Verdicts
     start = time.perf_counter()
     compared: dict[int, Comparison] = {}
     with progress(desc="score", total=len(samples)) as bar:
-        for some in batches([sample.image for sample in samples]):
-            found = inspector.compare([samples[i].image for i in some], [poses.estimates[i] for i in some])
+        for some in batches([sample.photograph for sample in samples]):
+            found = inspector.compare([samples[i].photograph for i in some], [poses.estimates[i] for i in some])
             compared |= dict(zip(some, found, strict=True))
             bar.update(len(some))
     seconds = (time.perf_counter() - start) / max(1, len(samples))

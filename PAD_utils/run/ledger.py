@@ -42,7 +42,8 @@ def fingerprint_file(path: Path) -> str:
 def fingerprint_views(views: Sequence[View]) -> list[object]:
     """Names, cameras and pixels of views, as short text."""
     pixels = fingerprint_pictures(view.image for view in views)
-    return [(v.name, describe_camera(v.camera), p) for v, p in zip(views, pixels, strict=True)]
+    uncut = fingerprint_pictures(view.uncut for view in views if view.uncut is not None)
+    return [*((v.name, describe_camera(v.camera), p) for v, p in zip(views, pixels, strict=True)), *uncut]
 
 
 def describe_camera(camera: Camera) -> dict[str, object]:

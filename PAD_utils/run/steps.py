@@ -178,7 +178,8 @@ def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Ins
     todo = [sample for sample in samples if sample.key not in file.estimates]
     with progress(desc="localize", total=len(todo)) as bar:
         for some in batches([sample.image for sample in todo], PICTURES_AT_ONCE):  # saved after each
-            found = inspector.localize(torch.stack([todo[i].image for i in some]), [todo[i].intrinsics for i in some])
+            pictures = [torch.stack([getattr(todo[i], kind) for i in some]) for kind in ("image", "photograph")]
+            found = inspector.localize(pictures[0], [todo[i].intrinsics for i in some], pictures[1])
             file.add([todo[i].key for i in some], found.estimates, found.seconds_retrieve, found.seconds_refine)
             bar.update(len(some))
     file.finish([sample.key for sample in samples])

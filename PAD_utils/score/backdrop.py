@@ -2,7 +2,9 @@
 
 Which pixels show the object is told by the model's alpha at the pose that was found, never by a color. The rendering is
 laid over the photograph's own backdrop color. Where that backdrop is not plain, the photograph counts only within a
-margin around the object: as far as a burr or a shifted part may reach.
+margin around the object: as far as a burr or a shifted part may reach. Around a part that had to be cut out of its
+surroundings, nothing tells a burr from clutter: there only what the model covers counts, in the photograph as it was
+taken, for cut-outs err along the outline and inside.
 """
 
 from typing import NamedTuple
@@ -32,10 +34,18 @@ class Pairs(NamedTuple):
 
 
 def over_backdrop(
-    queries: Float[Tensor, "b 3 h w"], on_black: Float[Tensor, "b 3 h w"], alpha: Float[Tensor, "b h w"], usual: Color
+    queries: Float[Tensor, "b 3 h w"],
+    on_black: Float[Tensor, "b 3 h w"],
+    alpha: Float[Tensor, "b h w"],
+    usual: Color,
+    cut_out: bool = False,
 ) -> Pairs:
     """Pairs of photographs in [0, 1] and renderings over black with their alpha. `usual` is the backdrop's color where
-    a photograph shows too little of its own."""
+    a photograph shows too little of its own. `cut_out`: the good views are, so what surrounds the object is unknown and
+    the rendering is laid over the very photograph."""
+    if cut_out:
+        renderings = on_black + (1 - alpha[:, None]) * queries
+        return Pairs(queries, renderings.clamp(0, 1), alpha > _OBJECT)
     beside = alpha < _NOTHING
     color = _median(queries, beside)
     enough = beside.flatten(1).float().mean(1) > _FEWEST

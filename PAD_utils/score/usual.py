@@ -69,12 +69,13 @@ class _Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares photographs with what the good object looks like from their poses."""
+    """Compares photographs with what the good object looks like from their poses. `cut_out` as for `over_backdrop`."""
 
     gaussians: Gaussians
     pyramid: FeaturePyramid
     config: ScoreConfig
     backdrop: Backdrop = WHITE_BACKDROP
+    cut_out: bool = False
 
     def compare(
         self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera], usual: Usual
@@ -174,7 +175,7 @@ class Comparer:
         flat = [flattened(image, self.backdrop.tolerance) for image in images]
         queries = torch.stack(flat).to(self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
         drawn = render(self.gaussians, list(cameras), background=(0.0, 0.0, 0.0))
-        return over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color)
+        return over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
 
 
 @torch.no_grad()
