@@ -39,6 +39,20 @@ def test_clutter_far_from_the_object_does_not_count_and_a_defect_does() -> None:
     assert torch.equal(pairs.queries[..., 30:35, 30:35], query[..., 30:35, 30:35])
 
 
+def test_around_a_cut_out_part_nothing_counts_and_on_it_a_defect_does_in_full() -> None:
+    on_black, alpha = drawn()
+    clutter = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    query = (on_black + (1 - alpha[:, None]) * clutter).clamp(0, 1)
+    pairs = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0), cut_out=True)
+    beside, inside = alpha[:, None].expand_as(query) < 0.004, alpha[:, None].expand_as(query) > 0.99
+    assert torch.equal(pairs.queries, query)
+    assert (pairs.queries - pairs.renderings)[beside].abs().max() < 0.005
+    assert (pairs.queries - pairs.renderings)[inside].abs().max() < 0.02
+    query[..., 30:35, 30:35] = 0.0
+    marked = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0), cut_out=True)
+    assert torch.allclose(marked.renderings[..., 30:35, 30:35], pairs.renderings[..., 30:35, 30:35], atol=0.01)
+
+
 def test_a_photograph_full_of_object_takes_the_usual_color() -> None:
     on_black, alpha = torch.rand(1, 3, 20, 20), torch.full((1, 20, 20), 0.5)
     pairs = over_backdrop(torch.rand(1, 3, 20, 20), on_black, alpha, (0.2, 0.4, 0.6))

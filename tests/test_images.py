@@ -209,3 +209,18 @@ def test_masks_in_every_form(keep):
         assert (read_mask(keep(name, encoded(name[name.index(".") :], image))) == mask).all(), name
     with pytest.raises(UserError, match="cut.png: not a complete.*fetch or make it again"):
         read_mask(keep("cut.png", encoded(".png", gray)[:-30]))
+
+
+def test_a_cut_out_still_tells_what_was_photographed_around_it(keep):
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    alpha = np.zeros((12, 16), np.uint8)
+    alpha[3:9, 4:12] = 255
+    cut = np.dstack([pixels, alpha])
+    kept = keep("cut.png", encoded(".png", Image.fromarray(cut)))
+    assert np.array_equal(read_uncut(kept).numpy(), pixels)
+    assert (read_image(kept).numpy()[0] == 255).all()
+    cut[alpha == 0] = 0
+    assert read_uncut(keep("erased.png", encoded(".png", Image.fromarray(cut)))) is None
+    cut[..., 3] = 255
+    assert read_uncut(keep("opaque.png", encoded(".png", Image.fromarray(cut)))) is None
+    assert read_uncut(keep("photo.jpg", encoded(".jpg"))) is None

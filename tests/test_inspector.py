@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gaussian_splatting import Camera, Gaussians, PoseEstimate, View
+from gaussian_splatting.rendering import render
 from PAD_utils import InspectConfig, Inspector, UserError, inspector_files, split
 from PAD_utils.inspector import Comparison
 from PAD_utils.pose import bank as bank_module
@@ -175,3 +176,33 @@ def test_good_views_tell_how_much_a_pose_may_leave_unexplained(inspector: Inspec
     stranger = torch.full_like(photo, 255)
     stranger[10:40, 5:12] = 0
     assert inspector.inspect(stranger).decision == "NOT LOCALISED"
+
+
+def over_clutter(picture: torch.Tensor, model: Gaussians, camera: Camera, seed: int) -> torch.Tensor:
+    """The photograph as it would have been taken on a table with a picture on it."""
+    alpha = render(model, [camera], (0.0, 0.0, 0.0)).alpha[0, ..., None]
+    table = torch.randint(40, 200, (SIDE, SIDE, 3), generator=torch.Generator().manual_seed(seed))
+    return (picture - 255 * (1 - alpha) + (1 - alpha) * table).round().clamp(0, 255).byte()
+
+
+def test_a_poor_cut_out_of_a_good_part_is_no_defect_and_a_stain_is_one(
+    model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A query is cut out by its colors alone, so that pieces of it are missing and some of the table is left."""
+    monkeypatch.setattr(bank_module, "VIEWS", 80)
+    views = [replace(v, uncut=over_clutter(v.image, model, v.camera, i)) for i, v in enumerate(gallery)]
+    inspector = Inspector(model, views, "gradient")
+    camera = camera_at((0.8, -0.7, 0.5), SIDE, SIDE)
+    good = over_clutter(photograph(model, camera), model, camera, 99)
+    stained = good.clone()
+    stained[20:26, 20:26] = torch.tensor([255, 0, 255], dtype=torch.uint8)
+    alpha = 255 * (render(model, [camera], (0.0, 0.0, 0.0)).alpha[0].numpy() > 0.5).astype(np.uint8)
+    rows, columns = np.nonzero(alpha)
+    alpha[int(np.quantile(rows, 0.85)) :] = 0  # a leg that looks like the table
+    alpha[rows.min() + 4 : rows.min() + 10, columns.max() : columns.max() + 6] = 255  # a shadow
+    for name, picture in (("good", good), ("stained", stained)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.dstack([picture.numpy()[..., ::-1], alpha]))
+    inspector.save(tmp_path / "saved")
+    for judge in (inspector, Inspector.load(tmp_path / "saved")):
+        fine, bad = judge.inspect_many([tmp_path / "good.png", tmp_path / "stained.png"])
+        assert (fine.decision, bad.decision) == ("OK", "DEFECT")

@@ -228,3 +228,25 @@ def test_a_shrunk_mask_keeps_covered_pixels_and_never_vanishes() -> None:
     mask[4:6, 4:8] = True  # half of the last quarter
     assert resize_mask(mask, 2, 2).tolist() == [[False, False], [False, True]]
     assert not resize_mask(np.zeros((8, 8), bool), 2, 2).any()
+
+
+@pytest.mark.parametrize("of_training_too", [True, False])
+def test_photographs_of_cut_outs_are_kept_where_the_training_pictures_are_cut_out(
+    fake_mad: Path, of_training_too: bool
+) -> None:
+    """Beside training pictures before white, a query's surroundings would be compared with white."""
+    for kind in ["test/good", *["train/good"] * of_training_too]:
+        for path in (fake_mad / NAME / kind).glob("*.png"):
+            picture = cv2.imread(str(path))
+            part = (picture < 250).any(2)
+            picture[~part] = np.random.default_rng(0).integers(0, 255, (int((~part).sum()), 3))
+            cv2.imwrite(str(path), np.dstack([picture, 255 * part.astype(np.uint8)]))
+    data = load_class(fake_mad, NAME, resolution=16)
+    good = [sample for sample in data.test if sample.defect == "good"]
+    assert all((view.uncut is not None) is of_training_too for view in data.gallery)
+    for shown in (*data.gallery, *good) if of_training_too else ():
+        part = (shown.image < 200).any(2)
+        assert shown.photograph.shape == shown.image.shape == (16, 16, 3)
+        assert (shown.image[0] == 255).all() and (shown.photograph[0] < 255).any()
+        assert (shown.photograph[part].int() - shown.image[part].int()).abs().float().median() < 2
+    assert all(of_training_too or sample.photograph is sample.image for sample in good)
