@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, read_image
+from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, read_image, read_uncut
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
 
