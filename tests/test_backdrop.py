@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from gaussian_splatting.background import WHITE_BACKDROP, Backdrop
 from gaussian_splatting.rendering import render
-from PAD_utils.score.backdrop import over_backdrop
+from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.levels import ScoreConfig, compare_levels
 from tests.toy_scene import ball, cameras
@@ -69,3 +70,18 @@ def test_a_white_part_on_white_is_object_by_its_alpha() -> None:
     levels = compare_levels(GradientFeatures(), white, white, ScoreConfig.fast(), shown)
     by_color = compare_levels(GradientFeatures(), white, white, ScoreConfig.fast())
     assert levels.shown[0].sum() == 32 * 32 and by_color.shown[0].sum() == 0
+
+
+def test_folds_of_a_cloth_do_not_count_and_a_missing_piece_or_a_dark_spot_does() -> None:
+    """Black cloth of tolerance 0.1: a fold is brighter in the photograph than in the rendering; the part is bright."""
+    rendering = torch.zeros(1, 3, 8, 8)
+    rendering[..., 4:] = 0.6
+    query = rendering.clone()
+    query[..., 1, 1], query[..., 1, 6] = 0.2, 0.05
+    query[..., 6, 1] = 0.7  # a burr
+    pairs = Pairs(query, rendering, torch.ones(1, 8, 8, dtype=torch.bool))
+    found = without_folds(pairs, Backdrop((0.0, 0.0, 0.0), 0.1))
+    counts = (found.queries - found.renderings).abs().amax(1)[0] > 0
+    assert counts.nonzero().tolist() == [[1, 6], [6, 1]]
+    assert found.shown[0, :, 4:].all() and found.shown[0].sum() == 33
+    assert without_folds(pairs, WHITE_BACKDROP) is pairs

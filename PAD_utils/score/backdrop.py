@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gaussian_splatting.background import Color
+from gaussian_splatting.background import Backdrop, Color
 from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD
 
 _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray level
@@ -22,6 +22,7 @@ _OBJECT = 0.03  # alpha above which a pixel shows the object
 _FEWEST = 0.01  # of the picture: fewer pixels beside the object do not tell the color of the backdrop
 _PLAIN = 0.03  # robust deviation of a plain backdrop's pixels, noise of a sensor included
 _MARGIN = 0.05  # of the longer side
+_FOLDS = 2.5  # tolerances of the backdrop within which its deepest folds stay
 _SAMPLED = 3  # pixels, from one that a median reads to the next
 
 
@@ -55,6 +56,21 @@ def over_backdrop(
     plain = NORMAL_FROM_MAD * _median(stray, beside)[:, 0] < _PLAIN
     counts = plain[:, None, None] | _widened(alpha > 0.5, round(_MARGIN * max(alpha.shape[1:])))
     return Pairs(torch.where(counts[:, None], queries, renderings), renderings, alpha > _OBJECT)
+
+
+def without_folds(pairs: Pairs, backdrop: Backdrop) -> Pairs:
+    """The pairs without what both pictures show of an uneven backdrop: folds of a cloth, its shine, a stand.
+
+    The model learns those too, and badly, for they shine differently from every side. Where photograph and rendering
+    both stay near the backdrop's color, nothing of the object is seen. A clean backdrop changes nothing.
+    """
+    if backdrop.tolerance <= 0:
+        return pairs
+    color = torch.tensor(backdrop.color).to(pairs.queries)[:, None, None]
+    near = [((x - color).abs().amax(1) < _FOLDS * backdrop.tolerance) for x in (pairs.queries, pairs.renderings)]
+    nothing = near[0] & near[1]
+    queries = torch.where(nothing[:, None], pairs.renderings, pairs.queries)
+    return Pairs(queries, pairs.renderings, pairs.shown & ~nothing)
 
 
 def _median(values: Float[Tensor, "b c h w"], where: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c"]:

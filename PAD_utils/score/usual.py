@@ -14,7 +14,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, residual_ratios, score_pairs, score_ratios
-from PAD_utils.score.backdrop import Pairs, over_backdrop
+from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
 from PAD_utils.score.calibration import Calibration, as_fresh, calibrate
 from PAD_utils.score.levels import Levels, ScoreConfig, compare_levels, compared_size, usual_size
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
@@ -175,7 +175,8 @@ class Comparer:
         flat = [flattened(image, self.backdrop.tolerance) for image in images]
         queries = torch.stack(flat).to(self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
         drawn = render(self.gaussians, list(cameras), background=(0.0, 0.0, 0.0))
-        return over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
+        pairs = over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
+        return without_folds(pairs, self.backdrop)
 
 
 @torch.no_grad()
