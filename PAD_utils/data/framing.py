@@ -12,6 +12,7 @@ from PIL import Image
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.images import area_resize, read_exif, read_image, read_uncut, target_size
+from gaussian_splatting.parallel import parallel
 from PAD_utils.data.intrinsics import DISTORTION_KEYS, Lens, LensSpec, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
 
@@ -87,7 +88,7 @@ def training_framings(files: Sequence[tuple[Path, LensSpec]], resolution: int | 
     Pictures held the other way are turned with their cameras, which loses nothing; those of another shape are scaled
     until they cover that size and cropped about their middle, so that no pixel is made up.
     """
-    lenses = [_stored_lens(path, spec) for path, spec in files]
+    lenses = parallel(lambda file: _stored_lens(*file), files)
     canvas = Counter((lens.width, lens.height) for lens, _ in lenses).most_common(1)[0][0]
     target = _target(canvas, resolution)
     other = [path for (path, _), (lens, _) in zip(files, lenses, strict=True) if (lens.width, lens.height) != canvas]

@@ -24,6 +24,7 @@ from gaussian_splatting.views import View
 
 _SIDE = 128  # pixels of the longer side: exposures need no detail
 _AT_ONCE = {"cpu": 16, "cuda": 128}  # views rendered together
+_LOOKED_AT = 48  # views, evenly spread, that tell whether exposures differ at all
 _OBJECT_ALPHA = 0.95  # pixels that show less of the object than this say nothing
 _ROUNDS = 5  # of reweighting
 _SPREAD = 0.02  # residuals of less than this (colors in [0, 1]) are no outliers
@@ -59,35 +60,67 @@ class Exposures:
         return Exposures(content["gain"].cpu(), content["offset"].cpu(), model)
 
 
+@dataclass(frozen=True)
+class _Small:
+    """Views made small, on a device."""
+
+    cameras: list[Camera]
+    pictures: UInt8[Tensor, "v h w 3"]
+
+    @staticmethod
+    def of(views: Sequence[View], device: torch.device | str) -> "_Small":
+        """The views in the size in which exposures are solved."""
+        cameras = [_small(view.camera) for view in views]
+        size = cameras[0].width, cameras[0].height
+        pictures = parallel(lambda view: torch.from_numpy(area_resize(view.image.numpy(), *size)), views)
+        return _Small(cameras, torch.stack(pictures).to(device))
+
+
 class ExposureSolver:
-    """Solves the exposures of some views against a model, again and again: their small pictures are made once."""
+    """Solves the exposures of some views against a model, again and again. A few views are looked at first, and where
+    these were exposed alike, all were. Small pictures are made once."""
 
     def __init__(self, views: Sequence[View], background: Color, device: torch.device | str) -> None:
-        self._background = background
-        self._cameras = [_small(view.camera) for view in views]
-        pictures = parallel(_small_picture, list(zip(views, self._cameras, strict=True)))
-        self._photographs = torch.stack(pictures).to(device)
+        self._background, self._device = background, device
+        self._views = list(views)
+        self._few = _Small.of(self._views[:: max(1, -(-len(self._views) // _LOOKED_AT))], device)
+        self._all: _Small | None = None
 
     @torch.no_grad()
     def solve(self, model: Gaussians) -> Exposures:
         """The exposure of every view, robustly; `Exposures.equal` if all are alike."""
-        count = len(self._cameras)
-        step = _AT_ONCE[model.means.device.type]
-        parts = [self._solve_some(model, slice(i, i + step)) for i in range(0, count, step)]
-        gain, offset, left = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
-        usual = gain.mean(0)
-        gain, offset = gain / usual, offset - offset.mean(0) * gain / usual
-        middle_gray = (gain + 2 * offset - 1).abs().amax(1)
-        if torch.quantile(middle_gray, 0.9).item() < _SAME or left.median().item() > _WORTH:
-            return Exposures.equal(count)
+        if not self._differ(*self._solve(model, self._few)):
+            return Exposures.equal(len(self._views))
+        self._all = self._all or _Small.of(self._views, self._device)
+        gain, offset, left = self._solve(model, self._all)
+        if not self._differ(gain, offset, left):
+            return Exposures.equal(len(self._views))
         return Exposures(gain, offset, model[torch.arange(len(model), device=model.means.device)])
 
+    @staticmethod
+    def _differ(gain: Float[Tensor, "v 3"], offset: Float[Tensor, "v 3"], left: Float[Tensor, "v"]) -> bool:
+        middle_gray = (gain + 2 * offset - 1).abs().amax(1)
+        return torch.quantile(middle_gray, 0.9).item() >= _SAME and left.median().item() <= _WORTH
+
+    def _solve(
+        self, model: Gaussians, small: "_Small"
+    ) -> tuple[Float[Tensor, "v 3"], Float[Tensor, "v 3"], Float[Tensor, "v"]]:
+        """Gain and offset of each view and color, one and zero on average, and which share of the view's median
+        residual they leave."""
+        step = _AT_ONCE[model.means.device.type]
+        parts = [
+            self._solve_some(model, small.cameras[i : i + step], small.pictures[i : i + step])
+            for i in range(0, len(small.cameras), step)
+        ]
+        gain, offset, left = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
+        usual = gain.mean(0)
+        return gain / usual, offset - offset.mean(0) * gain / usual, left
+
     def _solve_some(
-        self, model: Gaussians, some: slice
+        self, model: Gaussians, cameras: list[Camera], pictures: UInt8[Tensor, "b h w 3"]
     ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"], Float[Tensor, "b"]]:
-        """Gain and offset of each view and color, and which share of the view's median residual they leave."""
-        out = render(model, self._cameras[some], self._background)
-        photographs = self._photographs[some].permute(0, 3, 1, 2).to(out.image) / 255
+        out = render(model, cameras, self._background)
+        photographs = pictures.permute(0, 3, 1, 2).to(out.image) / 255
         inside = (photographs > _SATURATED[0]) & (photographs < _SATURATED[1]) & (out.alpha[:, None] > _OBJECT_ALPHA)
         x, y, mask = (t.flatten(2) for t in (out.image, photographs, inside.to(out.image)))
         gain, offset = torch.ones_like(x[..., :1]), torch.zeros_like(x[..., :1])
@@ -138,11 +171,8 @@ def _line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Float[Tensor, "b 3 1"],
 
 
 def _small(camera: Camera) -> Camera:
-    """The camera of a picture made smaller by a whole number, which is quick."""
-    divisor = max(1, max(camera.width, camera.height) // _SIDE)
-    return camera.resized(max(1, camera.width // divisor), max(1, camera.height // divisor))
-
-
-def _small_picture(view_and_camera: tuple[View, Camera]) -> UInt8[Tensor, "h w 3"]:
-    view, camera = view_and_camera
-    return torch.from_numpy(area_resize(view.image.numpy(), camera.width, camera.height))
+    """The camera of a picture made smaller by a whole number that divides it, which is quick."""
+    width, height = camera.width, camera.height
+    divisors = [d for d in range(1, max(width, height) // _SIDE + 1) if width % d == height % d == 0]
+    divisor = max(divisors, default=1)
+    return camera.resized(width // divisor, height // divisor)
