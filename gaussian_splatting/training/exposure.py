@@ -23,7 +23,7 @@ from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 
 _SIDE = 128  # pixels of the longer side: exposures need no detail
-_AT_ONCE = {"cpu": 16, "cuda": 128}  # views rendered together
+_AT_ONCE = {"cpu": 16, "cuda": 48}  # views rendered together
 _LOOKED_AT = 48  # views, evenly spread, that tell whether exposures differ at all
 _OBJECT_ALPHA = 0.95  # pixels that show less of the object than this say nothing
 _ROUNDS = 5  # of reweighting
