@@ -133,6 +133,16 @@ def test_masks_of_the_user_become_alpha(prepared: Path, room: tuple) -> None:
     assert json.loads((root / "photos.json").read_text())["background"].startswith("masks of")
 
 
+def test_queries_of_a_class_with_masks_are_cut_out_too(prepared: Path, room: tuple) -> None:
+    """Else they would be held against views that stand before white."""
+    root = prepare(prepared, "--masks", str(prepared / "masks"), "--queries", str(prepared / "queries" / "good"))
+    query = cv2.imread(str(root / "queries/p01.png"), cv2.IMREAD_UNCHANGED)
+    assert query.shape[2] == 4 and np.array_equal(query[..., :3], room[0][1])
+    assert iou(query[..., 3] > 127, room[1][1]) > 0.85
+    data = load_class(prepared / "data", "Ball")
+    assert all(view.uncut is not None for view in data.gallery)
+
+
 def test_a_missing_mask_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (prepared / "masks" / "p07.png").unlink()
     where = [

@@ -14,7 +14,7 @@ from PAD_utils.data.mad import resize_mask
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
 from PAD_utils.photos.backdrop import measure_backdrop
-from PAD_utils.photos.cutout import cut_out, enlarged, odd_ones
+from PAD_utils.photos.cutout import cut_out, enlarged, learned_colors, odd_ones
 from PAD_utils.photos.shot import Shot
 
 BACKGROUNDS = ("auto", "keep", "cut")
@@ -40,7 +40,9 @@ def find_background(
     points: of structure from motion, in the world of the shots. Raises UserError for a mask that is missing or broken.
     """
     if masks is not None:
-        return Background(f"masks of {masks}", parallel(lambda shot: _user_mask(masks, shot), shots))
+        alphas = parallel(lambda shot: _user_mask(masks, shot), shots)
+        small = [resize_mask(a > 0, *s.small.shape[1::-1]) for a, s in zip(alphas, shots, strict=True)]
+        return Background(f"masks of {masks}", alphas, colors=learned_colors([shot.small for shot in shots], small))
     if any(shot.posed.photo.has_alpha for shot in shots):
         return Background("alpha of the photographs")
     backdrop = measure_backdrop([shot.small for shot in shots])

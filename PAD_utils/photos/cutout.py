@@ -74,8 +74,14 @@ def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Ca
     shadows = [where.shown(likely, view, 0) for view in range(len(cameras))]
     masks = [_tidy(mask & where.shown(likely, view, _GROW_PX)) for view, mask in enumerate(masks)]
     agreement = [_iou(mask, shadow) for mask, shadow in zip(masks, shadows, strict=True)]
-    found = [np.where(mask, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8) for mask in masks]
-    return CutOut(masks, agreement, [model.ravel().tolist() for model in _shared_colors(colors, found)])
+    return CutOut(masks, agreement, learned_colors(pictures, masks))
+
+
+def learned_colors(pictures: Sequence[UInt8[np.ndarray, "h w c"]], masks: Sequence[Mask]) -> list[list[float]]:
+    """GrabCut's color models of surroundings and part, of pictures (BGR) and where they show the part."""
+    colors = [cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_BGR2LAB) for picture in pictures]
+    marks = [np.where(mask, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8) for mask in masks]
+    return [model.ravel().tolist() for model in _shared_colors(colors, marks)]
 
 
 def cut_by_color(picture: UInt8[np.ndarray, "h w c"], colors: Sequence[Sequence[float]]) -> Mask:
