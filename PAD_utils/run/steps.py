@@ -88,6 +88,12 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
     facts, said = job.ledger.find("train", key), len(job.warnings)
     checkpoint = job.ledger.folder / "checkpoint.pt"
     if facts is None or not path.exists():
+        if config.preset == "fast" and not views.held_out:
+            log.warning(
+                "only %d training pictures: none can be held out, so the threshold rests on those that training saw, "
+                "and no rate of false alarms can be promised; take 30 or more",
+                len(gallery),
+            )
         with explaining(job.ledger.folder):
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians, world)
