@@ -75,3 +75,12 @@ def test_a_folder_of_an_earlier_version_names_none(tmp_path: Path, monkeypatch: 
     job.ledger.record("train", key, {"psnr": 30.0, "seconds": 1.0})
     again = steps.train_or_load(job, views(8))
     assert again.held_out == () and again.fingerprint == model.fingerprint
+
+
+def test_too_few_pictures_and_a_poor_fit_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(steps, "train", lambda *_, **__: replace(TRAINED, psnr=20.0))
+    job = Job(RunConfig(), torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
+    steps.train_or_load(job, views(8))
+    assert "only 8 training pictures" in caplog.text and "badly (20.0 dB; 28 and more is usual)" in caplog.text

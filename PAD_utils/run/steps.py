@@ -39,6 +39,7 @@ from PAD_utils.score.pyramid import FeaturePyramid
 
 log = logging.getLogger(__name__)
 
+_POOR_FIT_DB = 28.0  # PSNR on training pictures; real photographs reach 35
 INSPECTED = "images"  # the kind that the pictures of --images are filed under
 
 
@@ -88,21 +89,32 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
     facts, said = job.ledger.find("train", key), len(job.warnings)
     checkpoint = job.ledger.folder / "checkpoint.pt"
     if facts is None or not path.exists():
-        if config.preset == "fast" and not views.held_out:
-            log.warning(
-                "only %d training pictures: none can be held out, so the threshold rests on those that training saw, "
-                "and no rate of false alarms can be promised; take 30 or more",
-                len(gallery),
-            )
         with explaining(job.ledger.folder):
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians, world)
+        _warn_of_training(config.preset, views, result.psnr)
         facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
         job.ledger.record("train", key, {**facts, "warnings": job.warnings[said:]})
     _warn_again(facts)
     checkpoint.unlink(missing_ok=True)
     known = facts["psnr"], facts["seconds"], facts.get("held_out", ())
     return Model(_load_model(job, path, world), path, fingerprint_file(path), *known, world)
+
+
+def _warn_of_training(preset: str, views: Gallery, psnr: float) -> None:
+    """What a user has to know of the pictures and of how well the model fits them."""
+    if preset == "fast" and not views.held_out:
+        log.warning(
+            "only %d training pictures: none can be held out, so the threshold rests on those that training saw, and "
+            "no rate of false alarms can be promised; take 30 or more",
+            len(views.seen),
+        )
+    if psnr < _POOR_FIT_DB:
+        log.warning(
+            "the model fits its own training pictures badly (%.1f dB; %.0f and more is usual): look at poses, lens, "
+            "masks and the outlines of cut-outs",
+            *(psnr, _POOR_FIT_DB),
+        )
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
