@@ -89,8 +89,8 @@ class Comparison:
 class Verdict(Comparison):
     """What is found of one photograph: the comparison, where the photograph was taken (`pose.camera`, world units), the
     regions above the threshold in pixels, and OK, DEFECT or NOT LOCALISED. It is a DEFECT exactly if there is a region.
-    Without a threshold there are no regions and `decision` is None, and so it is for a pose that is not to be
-    trusted, except that the decision is NOT LOCALISED then."""
+    Without a threshold there are no regions and `decision` is None. At a pose that is not to be trusted there are no
+    regions and the decision is NOT LOCALISED."""
 
     pose: PoseEstimate
     regions: list[Region]
