@@ -20,6 +20,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.rendering import render_colors
 from PAD_utils.score import resample
+from PAD_utils.score.on_model import brought_back
 
 _KAPPA = 20.0  # of the von Mises-Fisher weights of directions: half at 15 degrees, a step of MAD-Sim's rig
 _NEAREST = 40  # views that are averaged: of MAD-Sim's 210 the others together weigh less than a fiftieth
@@ -72,7 +73,7 @@ class LocalStatistics:
 
     def add(self, camera: Camera, ratios: Float[Tensor, "l h w"]) -> None:
         """The ratios of one good view, in pixels of `camera`."""
-        on_gaussians = _brought_back(self._gaussians, camera, torch.cat((ratios, torch.ones_like(ratios[:1]))))
+        on_gaussians = brought_back(self._gaussians, camera, torch.cat((ratios, torch.ones_like(ratios[:1]))))
         sums = on_gaussians.new_zeros(len(on_gaussians), self._count)
         sums.index_add_(1, self._cells, on_gaussians)
         pixels = sums[-1].clamp(0, torch.finfo(torch.float16).max)
@@ -108,18 +109,6 @@ def _cells_of(means: Float[Tensor, "n 3"], most: int) -> Int[Tensor, "n"]:
         else:
             large, numbers = side, inverse
     return numbers
-
-
-def _brought_back(gaussians: Gaussians, camera: Camera, maps: Float[Tensor, "l h w"]) -> Float[Tensor, "l n"]:
-    """Per map and Gaussian: the sum over pixels of blending weight times map."""
-    found = []
-    for some in maps.split(_CHANNELS):
-        with torch.enable_grad():
-            colors = torch.zeros(len(gaussians), 3, device=maps.device, requires_grad=True)
-            image = render_colors(gaussians, colors, [camera]).image[0]
-            loss = (image[: len(some)] * some).sum()
-            found.append(torch.autograd.grad(loss, colors)[0].T[: len(some)])
-    return torch.cat(found)
 
 
 def _drawn(gaussians: Gaussians, values: Float[Tensor, "l n"], camera: Camera) -> Float[Tensor, "l h w"]:

@@ -1,0 +1,57 @@
+"""Maps of photographs brought onto the model: what the pixels that a Gaussian shows in say of it.
+
+A pixel's color is a sum over Gaussians of blending weight times color, so the gradient of (image * map).sum() in the
+colors is, per Gaussian, the sum over pixels of blending weight times map.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gaussian_splatting.camera import Camera
+from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.rendering import render_colors
+
+_CHANNELS = 3  # that the rasterizer draws at once
+
+
+class OnModel(NamedTuple):
+    """Per Gaussian, summed over the pixels that show it: blending weight times map, and blending weight ("pixels")."""
+
+    sums: Float[Tensor, "n"]
+    pixels: Float[Tensor, "n"]
+
+    def mean(self, prior_pixels: float = 0.1) -> Float[Tensor, "n"]:
+        """The mean of the maps where the Gaussian shows, as if that many pixels more had shown 0: what shines through
+        others by a thousandth of a pixel is no witness. 0 where no pixel shows it."""
+        return self.sums / (self.pixels + prior_pixels)
+
+
+def brought_back(gaussians: Gaussians, camera: Camera, maps: Float[Tensor, "l h w"]) -> Float[Tensor, "l n"]:
+    """Per map and Gaussian: the sum over pixels of blending weight times map. Maps are of the camera's size, on the
+    device of the Gaussians."""
+    found = []
+    for some in maps.split(_CHANNELS):
+        with torch.enable_grad():
+            colors = torch.zeros(len(gaussians), 3, device=maps.device, requires_grad=True)
+            image = render_colors(gaussians, colors, [camera]).image[0]
+            loss = (image[: len(some)] * some).sum()
+            found.append(torch.autograd.grad(loss, colors)[0].T[: len(some)])
+    return torch.cat(found)
+
+
+def on_model(gaussians: Gaussians, cameras: Sequence[Camera], maps: Sequence[Float[Tensor, "_ _"]]) -> OnModel:
+    """What maps of several photographs of one part say of each Gaussian. Each map is of its camera's size; sizes may
+    differ. Raises ValueError if there is no map, or one is not of its camera's size."""
+    if not maps:
+        raise ValueError("there is no map to bring onto the model")
+    sums = gaussians.means.new_zeros(2, len(gaussians))
+    for camera, one in zip(cameras, maps, strict=True):
+        if tuple(one.shape) != (camera.height, camera.width):
+            raise ValueError(f"a map of {one.shape[1]}x{one.shape[0]} for a camera of {camera.width}x{camera.height}")
+        values = one.to(sums)
+        sums += brought_back(gaussians, camera, torch.stack((values, torch.ones_like(values))))
+    return OnModel(*sums)
