@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gaussian_splatting.parallel import parallel
-
 Color = tuple[float, float, float]
 
 _CLEAN = 4  # gray levels: JPEG and resampling move a clean backdrop by no more
@@ -61,7 +59,7 @@ def measured_backdrop(images: Sequence[UInt8[Tensor, "h w 3"]]) -> Backdrop:
     """
     if not images:
         raise ValueError("a backdrop is measured on at least one picture")
-    colors, strays = zip(*parallel(lambda image: _own_color_and_stray(image.numpy()), images), strict=True)
+    colors, strays = zip(*(_own_color_and_stray(image.numpy()) for image in images), strict=True)
     color = np.median(np.stack(colors), axis=0) / 255
     stray = np.concatenate(strays)
     levels = min(float(np.quantile(stray, _STRAY_SHARE)), float(_WIDEST))
@@ -76,7 +74,10 @@ def own_color(image: UInt8[Tensor, "h w 3"]) -> Float[np.ndarray, "3"]:
 
 
 def _own_color_and_stray(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    pixels = border(image).astype(np.float32)
+    pixels = border(image)
+    if (pixels == pixels[0]).all():  # as of every rendering; medians of so many numbers take long
+        return pixels[0].astype(np.float32), np.zeros(len(pixels), np.float32)
+    pixels = pixels.astype(np.float32)
     color = np.median(pixels, axis=0)
     return color, np.abs(pixels - color).max(axis=1)
 

@@ -19,6 +19,7 @@ PICTURE_SUFFIXES = frozenset(
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1")
 _PNG_START, _PNG_END, _PNG_RGB = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82", 2
+_PNG_HEAD = 33  # bytes, to the end of the first chunk
 _PNG_EXTRAS = (b"eXIf", b"tRNS", b"acTL", b"iCCP")  # turned, transparent, animated, and what libpng comments on
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # 16 bits a pixel, gray; Pillow has no such color
 _DIVISORS = (1, 2, 4, 8)  # a resolution of 1, 2, 4 or 8 divides, a larger one is a width in pixels (the rule of 3DGS)
@@ -37,6 +38,31 @@ def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 
     return torch.from_numpy(area_resize(picture, width, height))
 
 
+def plain_png_size(file: io.BufferedIOBase) -> tuple[int, int] | None:
+    """(width, height) of an open PNG in RGB of 8 bits that nothing turns, animates or makes transparent; None of all
+    else. Its chunks are walked through and not read.
+
+    Most pictures of a class are such files, and for them Pillow need not be asked.
+    """
+    head = file.read(_PNG_HEAD)
+    if len(head) < _PNG_HEAD or not head.startswith(_PNG_START):
+        return None
+    width, height, depth, kind = struct.unpack(">IIBB", head[len(_PNG_START) : len(_PNG_START) + 10])
+    if not (width and height and (depth, kind) == (8, _PNG_RGB)):
+        return None
+    while len(chunk := file.read(8)) == 8 and (name := chunk[4:]) != b"IEND":
+        if name in _PNG_EXTRAS:
+            return None
+        file.seek(int.from_bytes(chunk[:4], "big") + 4, os.SEEK_CUR)  # its content and its check sum
+    return width, height
+
+
+def is_plain_png(path: Path) -> bool:
+    """Whether a file is a PNG in RGB of 8 bits and nothing else. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return plain_png_size(file) is not None
+
+
 def read_exif(path: Path, picture: Image.Image) -> Image.Exif:
     """The EXIF tags of an opened picture. A PNG may carry them behind its pixels, and then Pillow decodes it whole to
     find them: only where there are any."""
@@ -52,6 +78,8 @@ def read_uncut(path: Path) -> UInt8[Tensor, "h w 3"] | None:
     `open_picture`.
     """
     try:
+        if is_plain_png(path):
+            return None
         with Image.open(path, formats=_FORMATS) as picture:
             if not picture.has_transparency_data:
                 return None
@@ -101,10 +129,8 @@ def _content(path: Path) -> bytes:
 
 def _plain_png(data: bytes) -> np.ndarray | None:
     """A whole PNG in RGB of 8 bits through OpenCV, in two thirds of Pillow's time; None of everything else."""
-    if not (data.startswith(_PNG_START) and data.endswith(_PNG_END)) or any(extra in data for extra in _PNG_EXTRAS):
-        return None
-    width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
-    if depth != 8 or kind != _PNG_RGB or width * height > (Image.MAX_IMAGE_PIXELS or 0):
+    size = plain_png_size(io.BytesIO(data))
+    if size is None or not data.endswith(_PNG_END) or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or 0):
         return None
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)  # None where a check sum is wrong
 

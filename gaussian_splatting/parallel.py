@@ -8,6 +8,7 @@ from typing import TypeVar
 from gaussian_splatting.progress import progress
 
 _MOST_THREADS = 16  # more take memory and give nothing: the memory's bandwidth is used up by then
+_SHARES = 4  # of the items for each thread, so that none waits long for the last
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -25,7 +26,8 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
     """
     items = list(items)
     with ThreadPoolExecutor(thread_count()) as pool:
-        results = pool.map(work, items)
         if name:
-            return list(progress(results, desc=name, total=len(items), leave=False))
-        return list(results)
+            return list(progress(pool.map(work, items), desc=name, total=len(items), leave=False))
+        size = max(1, len(items) // (_SHARES * thread_count()))  # many small ones cost less together
+        parts = [items[first : first + size] for first in range(0, len(items), size)]
+        return [result for part in pool.map(lambda part: [work(item) for item in part], parts) for result in part]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, read_image, read_uncut
+from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, plain_png_size, read_image, read_uncut
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
 
@@ -224,3 +224,21 @@ def test_a_cut_out_still_tells_what_was_photographed_around_it(keep):
     cut[..., 3] = 255
     assert read_uncut(keep("opaque.png", encoded(".png", Image.fromarray(cut)))) is None
     assert read_uncut(keep("photo.jpg", encoded(".jpg"))) is None
+
+
+def test_a_plain_png_is_told_by_its_chunks():
+    """Whatever needs Pillow to read (alpha, palette, EXIF behind the pixels, a cut file) is not called plain."""
+    rgb = Image.new("RGB", (7, 5), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with_exif = io.BytesIO()
+    rgb.save(with_exif, "PNG", exif=exif)
+    plain = io.BytesIO()
+    rgb.save(plain, "PNG")
+    others = [with_exif.getvalue(), plain.getvalue()[:20], b"", b"\x89PNG"]
+    for mode in ("RGBA", "P", "L"):
+        other = io.BytesIO()
+        rgb.convert(mode).save(other, "PNG")
+        others.append(other.getvalue())
+    assert plain_png_size(io.BytesIO(plain.getvalue())) == (7, 5)
+    assert [plain_png_size(io.BytesIO(data)) for data in others] == [None] * len(others)

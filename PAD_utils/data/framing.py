@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.images import area_resize, read_exif, read_image, read_uncut, target_size
+from gaussian_splatting.images import area_resize, plain_png_size, read_exif, read_image, read_uncut, target_size
 from gaussian_splatting.parallel import parallel
 from PAD_utils.data.intrinsics import DISTORTION_KEYS, Lens, LensSpec, exif_focal_px, query_lens
 from PAD_utils.errors import UserError
@@ -56,6 +56,10 @@ def picture_size(path: Path) -> tuple[Size, int]:
     Raises UserError naming a file that is no picture.
     """
     try:
+        with path.open("rb") as file:
+            plain = plain_png_size(file)
+        if plain is not None:
+            return plain, 1
         with Image.open(path) as picture:
             orientation = int(read_exif(path, picture).get(_ORIENTATION, 1))
             width, height = picture.size

@@ -12,7 +12,7 @@ import torch
 from PIL import ExifTags, Image
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.images import read_exif
+from gaussian_splatting.images import is_plain_png, read_exif
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json
 
@@ -159,6 +159,8 @@ def read_lens(path: Path) -> LensSpec:
 def exif_focal_px(path: Path, width: int, height: int) -> float | None:
     """The focal length in pixels that a photograph of this size carries (EXIF 35 mm equivalent); None: it says none."""
     try:
+        if is_plain_png(path):
+            return None
         with Image.open(path) as picture:
             film_mm = read_exif(path, picture).get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
     except (OSError, ValueError, SyntaxError):

@@ -27,8 +27,10 @@ def read_mask(path: str | Path) -> Bool[np.ndarray, "h w"]:
         picture = picture.convert("RGBA")
     elif picture.mode not in ("1", "L", "F", "I") and not picture.mode.startswith("I;16"):
         picture = picture.convert("RGB")
-    levels = np.atleast_3d(np.asarray(picture))
+    levels = np.asarray(picture)
+    if levels.ndim == 2:
+        return levels >= least
     color, alpha = levels[..., :3], levels[..., 3:]
     if alpha.size and (color == color[:1, :1]).all() and (alpha != alpha[:1, :1]).any():
         color = alpha  # otherwise an alpha of 255 everywhere marks nothing
-    return np.asarray((color >= least).any(axis=2))
+    return np.maximum.reduce([color[..., i] for i in range(color.shape[2])]) >= least
