@@ -1,0 +1,63 @@
+"""Ray, where it is installed: how work is spread over the GPUs of a machine, or over a cluster."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+
+from PAD_utils.errors import UserError
+
+# Nothing is sent to Ray's makers, and a worker that asks for no GPU still sees the machine's, as without Ray.
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_PATIENCE_S = 5.0
+
+
+def has_ray() -> bool:
+    """Whether Ray is installed."""
+    return find_spec("ray") is not None
+
+
+@contextmanager
+def ray_cluster(address: str | None = None, gpus: int | None = None) -> Iterator[ModuleType]:
+    """Ray, joined to the cluster at `address`, or with workers started on this machine that see `gpus` GPUs (None: all
+    of them); at the end of the block the cluster is left, or the workers are ended.
+
+    Raises UserError when Ray is not installed, or no cluster answers at the address.
+    """
+    if not has_ray():
+        raise UserError("Ray is not installed; pip install --group scale, or: pip install ray")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    _check_answers(address)
+    local = {} if address else {"include_dashboard": False, "num_gpus": gpu_count() if gpus is None else gpus}
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, **local)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"Ray cannot be reached at {address} ({str(error).splitlines()[0]})") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Raises UserError when nobody listens at HOST:PORT: Ray itself would try for five minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdecimal() or "://" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at {address} ({error}); start one with: ray start --head") from None
+
+
+def gpu_count() -> int:
+    """How many GPUs this process may use, on this machine."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
