@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -36,7 +37,9 @@ def ray_cluster(address: str | None = None, gpus: int | None = None) -> Iterator
     import ray
 
     _check_answers(address)
-    local = {} if address else {"include_dashboard": False, "num_gpus": gpu_count() if gpus is None else gpus}
+    local: dict[str, Any] = (
+        {} if address else {"include_dashboard": False, "num_gpus": gpu_count() if gpus is None else gpus}
+    )
     try:
         ray.init(address=address, logging_level=logging.WARNING, **local)
     except (ConnectionError, ValueError) as error:
