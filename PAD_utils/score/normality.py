@@ -23,19 +23,27 @@ _BACKGROUND = 0.97  # a rendering whose every color is above shows the white bac
 
 @dataclass(frozen=True)
 class Normality:
-    """Per level and channel: the expected squared residual on flat faces, and its growth per squared gradient. Per
+    """Per level and channel: the expected squared residual on flat faces, and its growth per squared gradient; or the
+    same for each view of a batch. Per
     level: the ratio of squared residuals to those that is usual on good views, as a median over the object."""
 
-    floor: list[Float[Tensor, "_"]]
-    edge: list[Float[Tensor, "_"]]
+    floor: list[Float[Tensor, "*b _"]]
+    edge: list[Float[Tensor, "*b _"]]
     noise: list[float]
 
     def expected(self, level: int, rendered: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The expected squared residual at every place of a level. Raises ValueError if the channels do not match."""
-        if level >= len(self.floor) or len(self.floor[level]) != rendered.shape[1]:
+        if level >= len(self.floor) or self.floor[level].shape[-1] != rendered.shape[1]:
             raise ValueError("the normality was learned with other features than it is applied to")
-        floor, edge = (x[level].to(rendered)[:, None, None] for x in (self.floor, self.edge))
+        floor, edge = (x[level].to(rendered)[..., None, None] for x in (self.floor, self.edge))
         return floor + edge * squared_gradient(rendered)
+
+    def rows(self, views: Sequence[int]) -> "Normality":
+        """That of some views, where each has its own (`NormalityStatistics.without_own`); else itself."""
+        if self.floor[0].ndim == 1:
+            return self
+        floor, edge = ([x[list(views)] for x in levels] for levels in (self.floor, self.edge))
+        return Normality(floor, edge, self.noise)
 
 
 class NormalityStatistics:
@@ -48,24 +56,31 @@ class NormalityStatistics:
         """Per level: query minus rendering (b, c, h, w), the rendering's features, and where it shows the object."""
         self._parts.append([_sums(*level) for level in zip(differences, rendered, shown, strict=True)])
 
-    def finish(self, without: int | None = None) -> Normality:
+    def finish(self) -> Normality:
         """The two coefficients of every channel, by the means below and above the median gradient of each picture; the
-        noise is left at 1. `without`: the index of a view that has no say, since it is to be judged.
+        noise is left at 1. Raises ValueError if no view was added."""
+        return self._of([views.sum(0) for views in self._views()])
 
-        Raises ValueError if no view was added.
-        """
+    def without_own(self) -> Normality:
+        """The same for each view that was added (one row each), of all the others: by this it is judged itself. An
+        only view is judged by what it taught. Raises ValueError if no view was added."""
+        return self._of([views.sum(0) - views if len(views) > 1 else views for views in self._views()])
+
+    def _views(self) -> list[Float[Tensor, "v five _"]]:
         if not self._parts:
             raise ValueError("normality cannot be learned from no view at all")
+        return [torch.cat(parts) for parts in zip(*self._parts, strict=True)]
+
+    @staticmethod
+    def _of(levels: list[Float[Tensor, "*v five _"]]) -> Normality:
         floors, edges = [], []
-        for parts in zip(*self._parts, strict=True):
-            views = torch.cat(parts)
-            sums = views.sum(0) - (views[without] if without is not None and len(views) > 1 else 0)
-            flat_residual, flat, edge_residual, edge_gradient, edge = sums
+        for sums in levels:
+            flat_residual, flat, edge_residual, edge_gradient, edge = sums.unbind(-2)
             mean = (flat_residual + edge_residual) / (flat + edge).clamp_min(1)
             floor = flat_residual / flat.clamp_min(1)
             slope = (edge_residual - floor * edge).clamp_min(0) / edge_gradient.clamp_min(1e-12)
-            least = _LEAST_SHARE * mean.mean() + _LEAST_VARIANCE
-            floors.append(torch.maximum(floor, _LEAST_FLOOR * mean).clamp_min(least))
+            least = _LEAST_SHARE * mean.mean(-1, keepdim=True) + _LEAST_VARIANCE
+            floors.append(torch.maximum(torch.maximum(floor, _LEAST_FLOOR * mean), least))
             edges.append(slope)
         return Normality(floors, edges, [1.0] * len(floors))
 

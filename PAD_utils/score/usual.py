@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, residual_ratios, score_pairs, score_ratios
 from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
 from PAD_utils.score.calibration import Calibration, as_fresh, calibrate
-from PAD_utils.score.levels import Levels, ScoreConfig, compare_levels, compared_size, usual_size
+from PAD_utils.score.levels import PAIRS_PER_BATCH, Levels, ScoreConfig, compare_levels, compared_size, usual_size
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
 from PAD_utils.score.noise import NoiseResponse, learn_response
 from PAD_utils.score.normality import Normality, NormalityStatistics, median_ratio
@@ -59,12 +60,23 @@ class Usual:
         return calibrate(scores, false_alarm_rate, inflation, logarithms=config.normalized)
 
 
-class _Judged(NamedTuple):
-    """A good view without its own part in what is usual: its score, its noise, and what is usual at its places."""
+class _Group(NamedTuple):
+    """Good views of one size that are compared together, by what they are judged, and their numbers among all."""
 
-    score: float
-    noise: float
-    usual: Float[Tensor, "1 l u v"]
+    views: list[Posed]
+    normality: Normality
+    numbers: list[int]
+
+    @property
+    def cameras(self) -> list[Camera]:
+        return [view.camera for view in self.views]
+
+
+class _Judged(NamedTuple):
+    """Of good views, each without its own part in what is usual: how they score, and how noisy they are."""
+
+    scores: list[float]
+    noise: list[float]
 
 
 @dataclass(frozen=True)
@@ -95,73 +107,78 @@ class Comparer:
         if not self.config.normalized or not (seen or held_out):
             nothing = Usual(None, None, None, [], [])
             return replace(nothing, seen_scores=self._plain(seen), held_out_scores=self._plain(held_out))
-        teachers = held_out or seen
+        teachers, first = held_out or seen, len(seen) if held_out else 0
         statistics = _statistics(self._levels(teachers))
         normality = statistics.finish()
         normality = replace(normality, noise=_usual_noise(self._levels(_thinned(teachers, _NOISE_VIEWS)), normality))
-        without_own = [replace(statistics.finish(i), noise=normality.noise) for i in range(len(teachers))]
-        judged_by = [*([normality] * len(seen) if held_out else []), *without_own]
-        views = [*seen, *held_out]
-        local, judged = self._judged(views, judged_by)
-        scores = [one.score for one in judged]
-        usual = Usual(normality, local, None, scores[: len(seen)], scores[len(seen) :])
+        own = replace(statistics.without_own(), noise=normality.noise)
+        groups = [*self._groups(seen[:first], normality), *self._groups(teachers, own, first)]
+        local, judged = self._judged(groups)
+        usual = Usual(normality, local, None, judged.scores[: len(seen)], judged.scores[len(seen) :])
         try:
             threshold = usual.calibration(_RATE, self.config).threshold
         except ValueError:  # too few views
             return usual
-        some = _thinned(range(len(views) - len(teachers), len(views)), _NOISY_VIEWS)
-        noises, scores_under = [[judged[i].noise for i in some]], [[judged[i].score for i in some]]
-        generator = torch.Generator().manual_seed(0)
-        for sigma in _ADDED_NOISE:
-            again = [self._with_noise(views[i], judged_by[i], judged[i].usual, sigma, generator) for i in some]
-            noises.append([one.noise for one in again])
-            scores_under.append([one.score for one in again])
-        return replace(usual, response=learn_response(threshold, [one.noise for one in judged], noises, scores_under))
+        noisy = list(self._groups(teachers, own, first, step=-(-len(teachers) // _NOISY_VIEWS)))
+        numbers = [number for group in noisy for number in group.numbers]
+        clean = _Judged([judged.scores[i] for i in numbers], [judged.noise[i] for i in numbers])
+        under_noise = [clean, *self._under_noise(noisy, local)]
+        noises, scores = [one.noise for one in under_noise], [one.scores for one in under_noise]
+        return replace(usual, response=learn_response(threshold, judged.noise, noises, scores))
 
-    def _judged(self, views: Sequence[Posed], judged_by: Sequence[Normality]) -> tuple[LocalNormality, list[_Judged]]:
+    def _groups(self, views: Sequence[Posed], normality: Normality, first: int = 0, step: int = 1) -> Iterator[_Group]:
+        """Every `step`-th of the views, whose first has the number `first`, judged by its row of the normality."""
+        for some in self._together(views[::step]):
+            numbers = [step * i for i in range(some.start, some.stop)]
+            yield _Group([views[i] for i in numbers], normality.rows(numbers), [first + i for i in numbers])
+
+    def _together(self, views: Sequence[Posed]) -> list[slice]:
+        """Which views are compared together: neighbors of one size, as many as the device takes at once."""
+        most, starts = PAIRS_PER_BATCH[self.gaussians.means.device.type], [0]
+        for i in range(1, len(views)):
+            if i - starts[-1] == most or views[i].image.shape != views[starts[-1]].image.shape:
+                starts.append(i)
+        return [slice(*ends) for ends in zip(starts, [*starts[1:], len(views)], strict=True)] if views else []
+
+    def _judged(self, groups: Sequence[_Group]) -> tuple[LocalNormality, _Judged]:
         """What is usual at the places of all views, and what each is without its own part in it."""
         statistics, ratios = LocalStatistics(self.gaussians), []
-        for view, normality in progress(list(zip(views, judged_by, strict=True)), desc="learn", leave=False):
-            ratios.append(self._ratios(view, normality))
-            statistics.add(self._halved([view.camera])[0], ratios[-1].halved()[0])
-        local, judged = statistics.finish(), []
-        for i, (view, ratio) in enumerate(zip(views, ratios, strict=True)):
-            usual = local.expected(self.gaussians, self._halved([view.camera]), [i])
-            judged.append(_Judged(self._score(view, ratio, usual), float(ratio.noise), usual))
-        return local, judged
+        for group in progress(groups, desc="learn", leave=False):
+            ratios.append(self._ratios(group))
+            for camera, maps in zip(self._halved(group.cameras), ratios[-1].halved(), strict=True):
+                statistics.add(camera, maps)
+        local = statistics.finish()
+        scores = [self._scores(group, one, local) for group, one in zip(groups, ratios, strict=True)]
+        return local, _Judged(torch.cat(scores).tolist(), torch.cat([one.noise for one in ratios]).tolist())
 
-    def _with_noise(
-        self,
-        view: Posed,
-        normality: Normality,
-        usual: Float[Tensor, "1 l u v"],
-        sigma: float,
-        generator: torch.Generator,
-    ) -> _Judged:
-        """The view with white noise added."""
-        added = torch.randn(view.image.shape, generator=generator) * (255 * sigma)
-        noisy = Posed((view.image + added).round().clamp(0, 255).byte(), view.camera)
-        ratio = self._ratios(noisy, normality)
-        return _Judged(self._score(noisy, ratio, usual), float(ratio.noise), usual)
+    def _under_noise(self, groups: Sequence[_Group], local: LocalNormality) -> Iterator[_Judged]:
+        """The same views with more and more white noise added."""
+        for sigma in _ADDED_NOISE:
+            noisy = [group._replace(views=[_with_noise(view, sigma) for view in group.views]) for group in groups]
+            ratios = [self._ratios(group) for group in noisy]
+            scores = [self._scores(group, one, local) for group, one in zip(noisy, ratios, strict=True)]
+            yield _Judged(torch.cat(scores).tolist(), torch.cat([one.noise for one in ratios]).tolist())
 
-    def _score(self, view: Posed, ratio: Ratios, usual: Float[Tensor, "1 l u v"]) -> float:
-        height, width = view.image.shape[:2]
-        return float(score_ratios(ratio, self.config, (height, width), usual).image_scores)
+    def _scores(self, group: _Group, ratios: Ratios, local: LocalNormality) -> Float[Tensor, "v"]:
+        """Scores of good views whose numbers are those of the views that `local` was learned from."""
+        height, width = group.views[0].image.shape[:2]
+        usual = local.expected(self.gaussians, self._halved(group.cameras), group.numbers)
+        return score_ratios(ratios, self.config, (height, width), usual).image_scores
 
-    def _ratios(self, view: Posed, normality: Normality) -> Ratios:
-        queries, renderings, shown = self._pairs([view.image], [view.camera])
-        return residual_ratios(self.pyramid, queries, renderings, self.config, normality, shown)
+    def _ratios(self, group: _Group) -> Ratios:
+        queries, renderings, shown = self._pairs(*zip(*group.views, strict=True))
+        return residual_ratios(self.pyramid, queries, renderings, self.config, group.normality, shown)
 
     def _plain(self, views: Sequence[Posed]) -> list[float]:
-        nothing = Usual(None, None, None, [], [])
-        return [
-            float(self.compare([view.image], [view.camera], nothing)[0].image_scores)
-            for view in progress(views, desc="learn", leave=False)
-        ]
+        nothing, scores = Usual(None, None, None, [], []), []
+        for some in progress(self._together(views), desc="learn", leave=False):
+            images, cameras = zip(*views[some], strict=True)
+            scores.append(self.compare(images, cameras, nothing)[0].image_scores)
+        return torch.cat(scores).tolist() if scores else []
 
-    def _levels(self, views: Iterable[Posed]) -> Iterator[Levels]:
-        for view in views:
-            queries, renderings, shown = self._pairs([view.image], [view.camera])
+    def _levels(self, views: Sequence[Posed]) -> Iterator[Levels]:
+        for some in self._together(views):
+            queries, renderings, shown = self._pairs(*zip(*views[some], strict=True))
             yield compare_levels(self.pyramid, queries, renderings, self.config, shown)
 
     def _halved(self, cameras: Sequence[Camera]) -> list[Camera]:
@@ -212,6 +229,18 @@ def _usual_noise(views: Iterable[Levels], normality: Normality) -> list[float]:
         for levels in views
     ]
     return [float(torch.cat(medians).median()) for medians in zip(*found, strict=True)]
+
+
+def _with_noise(view: Posed, sigma: float) -> Posed:
+    """The view with white noise of this standard deviation, of 1 for white."""
+    noisy = view.image + 255 * sigma * _white_noise(*view.image.shape)
+    return Posed(noisy.round().clamp(0, 255).byte(), view.camera)
+
+
+@lru_cache(maxsize=2)
+def _white_noise(*shape: int) -> Tensor:
+    """One for all views: drawing it takes longer than the rest."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _thinned(items: Sequence[T], most: int) -> Sequence[T]:
