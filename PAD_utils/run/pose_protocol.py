@@ -56,7 +56,7 @@ PROTOCOLS: dict[str, Callable[[np.random.Generator], list[Offset]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class _FromStart:
     """The pose that a picture's camera has already is its start: the only hypothesis, or one beside those of a
     retriever."""
@@ -102,24 +102,24 @@ def run_protocol(job: Job, model: Model, gallery: list[View], samples: list[Samp
         ("given, alone", "given", _FromStart(None), starts),
         (f"none, {job.config.hypotheses} of {retriever.name}", "none", retriever, blank),
     ]
-    rows = [
-        {"method": f"ours, {job.config.refiner}", "start": start, "hypotheses": text, **_measure(job, model, gallery, samples, *way)}
-        for text, start, *way in ways
-    ]  # fmt: skip
+    rows = []
+    for text, start, some, begun in ways:
+        figures = _measure(job, model, gallery, samples, some, begun)
+        rows.append({"method": f"ours, {job.config.refiner}", "start": start, "hypotheses": text, **figures})
     return {"protocol": protocol, "class": job.config.classname, "units": UNITS, "rows": rows}
 
 
 def _measure(
     job: Job, model: Model, gallery: list[View], samples: list[Sample], retriever: Retriever, starts: list[list[Camera]]
 ) -> dict[str, Any]:
-    refiner = make_refiner(job, gallery)
+    k, refiner = job.config.hypotheses, make_refiner(job, gallery)
 
     def found(sample: Sample, start: Camera) -> tuple[PoseError, float, bool]:
-        here = localize(model.gaussians, sample.image[None], [start], retriever, refiner, job.config.hypotheses)
+        here = localize(model.gaussians, sample.image[None], [start], retriever, refiner, k)
         seconds, estimate = here.seconds_retrieve + here.seconds_refine, here.estimates[0]
         assert sample.camera is not None
-        of_user = (model.world.outward(camera.to_blender()) for camera in (estimate.camera, sample.camera))
-        return pose_error(*of_user), seconds, estimate.converged
+        pose, true = (model.world.outward(camera.to_blender()) for camera in (estimate.camera, sample.camera))
+        return pose_error(pose, true), seconds, estimate.converged
 
     found(samples[0], starts[0][0])  # kernels are compiled and models simplified once, not per picture
     each = [(sample.key, *found(sample, start)) for sample, some in zip(samples, starts, strict=True) for start in some]
@@ -142,8 +142,8 @@ def _measure(
 def protocol_table(result: dict[str, Any]) -> str:
     """Our rows and the published ones as text."""
     theirs = published()["protocols"][result["protocol"]]
-    header = ("method", "start", "success", "R < 5 deg", "T < 0.05", "R/deg mean", "median", "T mean", "median", "s mean", "median")  # fmt: skip
-    rows = [header, *(_cells(row) for row in (*result["rows"], *theirs["rows"]))]
+    header = "method|start|success|R < 5 deg|T < 0.05|R/deg mean|median|T mean|median|s mean|median".split("|")
+    rows = [tuple(header), *(_cells(row) for row in (*result["rows"], *theirs["rows"]))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     count = result["rows"][0]["n"]
