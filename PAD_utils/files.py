@@ -1,6 +1,7 @@
 """Files that are either whole or not there: everything is written beside its place and renamed."""
 
 import errno
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from typing import Any
 from gaussian_splatting.files import replacing
 from PAD_utils.errors import UserError
 
+_SUM = "sum"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
 }
 
 
@@ -57,16 +59,55 @@ def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:
     write_text(path, text + "\n")
 
 
+def write_checked_json(path: str | Path, content: dict[str, Any], indent: int | None = 2) -> None:
+    """As `write_json`, with a check sum under the key "sum"."""
+    write_json(path, {**content, _SUM: check_sum(content)}, indent)
+
+
+def read_checked_json(path: str | Path) -> dict[str, Any]:
+    """What `write_checked_json` wrote. Raises UserError as `read_json`, and when it was changed since."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no object; fetch or make it again")
+    if content.pop(_SUM, None) != check_sum(content):
+        raise UserError(f"{path} was changed since it was written; fetch or make it again")
+    return content
+
+
+def check_sum(content: Any) -> str:
+    """A short hash of bytes or of JSON-like values: damage changes it."""
+    data = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file. Raises UserError when it is missing, unreadable or cut short."""
+    """The content of a JSON file. Raises UserError when it is missing, unreadable or cut short, or gives a key twice:
+    of two values nobody knows which is meant."""
     try:
-        return json.loads(Path(path).read_text("utf-8-sig"))
+        return json.loads(read_bytes(path).decode("utf-8-sig"), object_pairs_hook=_each_key_once)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); fetch or make it again") from None
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file. Raises UserError when it is missing, unreadable or none: a pipe would never end."""
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file")
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); fetch or make it again") from error
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+    return content
 
 
 def _explained(error: OSError, path: str | Path) -> Exception:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gaussian_splatting.files import torch_bytes
+from gaussian_splatting.files import load_torch, torch_bytes
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
 from PAD_utils.errors import UserError
-from PAD_utils.files import explaining, read_json, write_bytes, write_json
+from PAD_utils.files import check_sum, explaining, read_bytes, read_checked_json, write_bytes, write_checked_json
 from PAD_utils.pose.retrieval import Bank
 from PAD_utils.pose.silhouette import Thumbnails
 from PAD_utils.score.calibration import Calibration
@@ -20,7 +20,7 @@ from PAD_utils.score.noise import NoiseResponse
 from PAD_utils.score.normality import Normality
 from PAD_utils.score.usual import Usual
 
-_VERSION = 4  # raise it when the content changes: what an older version saved is then refused by name
+_VERSION = 5  # raise it when the content changes: what an older version saved is then refused by name
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
 
 
@@ -48,22 +48,26 @@ def write_inspector(folder: Path, saved: Saved) -> None:
     write_bytes(folder / _TENSORS, torch_bytes(_on_cpu(tensors)))
     content = {
         "version": _VERSION,
+        "sums": {name: check_sum(read_bytes(folder / name)) for name in (_MODEL, _TENSORS)},
         **{name: getattr(saved, name) for name in ("parts", "config")},
         "response": usual.response and asdict(usual.response),
         "seen_scores": usual.seen_scores,
         "held_out_scores": usual.held_out_scores,
         "calibration": saved.calibration and asdict(saved.calibration),
     }
-    write_json(folder / _JSON, content)
+    write_checked_json(folder / _JSON, content)
 
 
 def read_inspector(folder: Path, device: torch.device) -> Saved:
     """Reads what `write_inspector` wrote. Raises UserError, naming the file and the mend, when that is not there."""
-    content = read_json(folder / _JSON)
+    content = read_checked_json(folder / _JSON)
     try:
         if content["version"] != _VERSION:
             raise ValueError(f"version {content['version']}, expected {_VERSION}")
-        tensors = torch.load(folder / _TENSORS, map_location=device, weights_only=True)
+        for name, expected in content["sums"].items():
+            if check_sum(read_bytes(folder / name)) != expected:
+                raise ValueError(f"{name} was changed since")
+        tensors = load_torch(folder / _TENSORS, device)
         usual = Usual(
             tensors["normality"] and Normality(**tensors["normality"]),
             tensors["local"] and LocalNormality(**tensors["local"]),

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from gaussian_splatting.files import load_torch
 from PAD_utils.errors import UserError
 
 
@@ -18,7 +18,7 @@ def read_state_dict(path: Path, option: str = "--weights") -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{option} {path}: no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_torch(path)
     except Exception as error:  # noqa: BLE001 - unpickling foreign bytes raises nearly anything
         reason = str(error).split("\n")[0][:120]
         raise UserError(f"{option} {path}: not a torch weight file, or cut short ({reason})") from error

@@ -132,7 +132,17 @@ def _plain_png(data: bytes) -> np.ndarray | None:
     size = plain_png_size(io.BytesIO(data))
     if size is None or not data.endswith(_PNG_END) or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or 0):
         return None
+    if not _has_whole_chunks(data):
+        return None
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)  # None where a check sum is wrong
+
+
+def _has_whole_chunks(data: bytes) -> bool:
+    """Whether the lengths of a PNG's chunks add up to the file. OpenCV takes memory for whatever they say."""
+    at = 8
+    while at + 12 <= len(data):
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return at == len(data)
 
 
 def _decode(path: Path, data: bytes) -> Image.Image:

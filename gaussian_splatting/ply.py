@@ -55,6 +55,8 @@ def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
 
     Raises ValueError naming the file if it is missing, damaged, lacks a column or holds NaN or infinity.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file")
     try:
         vertices = PlyData.read(str(path))["vertex"].data
     except OSError as error:

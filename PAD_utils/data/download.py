@@ -1,6 +1,7 @@
 """What Google Drive holds for us: the MAD data sets and LoFTR's weights, fetched, checked and unpacked."""
 
 import logging
+import lzma
 import os
 import shutil
 import stat
@@ -83,8 +84,9 @@ def unpack(archive: Path, into: Path) -> None:
         with zipfile.ZipFile(archive) as content:
             for member in content.infolist():
                 _check_member(archive, member, into)
+            _check_room(archive, sum(member.file_size for member in content.infolist()))
             content.extractall(into)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         # zipfile raises a RuntimeError for what is encrypted or compressed in a way it does not know
         raise UserError(f"{archive} is not a whole zip file ({error}); remove it and fetch it again") from error
 
@@ -96,6 +98,12 @@ def _check_member(archive: Path, member: zipfile.ZipInfo, into: Path) -> None:
     outside = name.startswith("/") or not target.is_relative_to(into.resolve())
     if outside or stat.S_ISLNK(member.external_attr >> 16):
         raise UserError(f"{archive}: the entry {member.filename} would be written elsewhere; do not use this file")
+
+
+def _check_room(archive: Path, needed: int) -> None:
+    """Refuses what would fill the disk, before anything is written."""
+    if needed > (free := shutil.disk_usage(archive.parent).free):
+        raise UserError(f"{archive} unpacks to {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; free some space")
 
 
 def _is_class(folder: Path) -> bool:
@@ -113,7 +121,8 @@ def _fetched(file: DriveFile, folder: Path) -> Iterator[Path]:
     if not zipfile.is_zipfile(archive):
         archive.unlink()
         raise UserError(f"{file.url} gave no zip file (a page of Google's, or half a file); {file.otherwise}")
-    workspace = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
+    with explaining(folder):
+        workspace = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
     try:
         unpack(archive, workspace)
         yield workspace

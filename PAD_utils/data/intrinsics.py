@@ -215,8 +215,8 @@ def _check_model(keys: Mapping[str, Any], source: Path) -> None:
 
 def _check_number(key: str, value: Any, source: Path) -> None:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{source}: {key} is {value!r}, not a number; mend it") from None
     if not math.isfinite(number):
         raise UserError(f"{source}: {key} is {number}; mend it")

@@ -99,8 +99,9 @@ def list_class(data_path: Path, classname: str, test_path: Path | None = None, w
 
 
 def is_good(defect: str) -> bool:
-    """Whether a folder of test pictures holds good ones: "good", or as in PIAD's set "good_" and something more."""
-    return defect.partition("_")[0] == GOOD
+    """Whether a folder of test pictures holds good ones: "good", in whatever capitals, or as in PIAD's set "good_" and
+    something more."""
+    return defect.casefold().partition("_")[0] == GOOD
 
 
 def class_names(data_path: Path) -> list[str]:
@@ -210,7 +211,7 @@ def _posed_pictures(root: Path, folder: Path, frames: dict[str, Frame], transfor
         candidates = (
             p for p in (written, written.with_name(f"{written.name}.png")) if p.suffix.lower() in PICTURE_SUFFIXES
         )
-        path = next((path for path in candidates if path.is_file()), renamed.get(_stem_key(name)))
+        path = next((path for path in candidates if os.path.isfile(path)), renamed.get(_stem_key(name)))
         if path is None:
             missing.append(root / name)
         elif path in found and not found[path].world_from_camera.equal(frame.world_from_camera):

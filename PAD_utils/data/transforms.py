@@ -42,10 +42,10 @@ def read_transforms(path: Path) -> dict[str, Frame]:
     """
     content = read_json(path)
     try:
-        found = [(str(f["file_path"]).replace("\\", "/"), _matrix(f["transform_matrix"]), f) for f in content["frames"]]
+        found = [(_name(f["file_path"]), _matrix(f["transform_matrix"]), f) for f in content["frames"]]
     except KeyError as error:
         raise UserError(f"{path} lacks the key {error}; put back the file that came with the class") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # torch's words for numbers that are none
         raise UserError(f"{path} is no transforms file ({error}); put back the one that came with the class") from None
     frames: dict[str, Frame] = {}
     for name, matrix, keys in found:
@@ -61,6 +61,12 @@ def some(names: Iterable[object]) -> str:
     """The first few of many names."""
     listed = [str(name) for name in names]
     return ", ".join(listed[:_NAMED]) + (", ..." if len(listed) > _NAMED else "")
+
+
+def _name(file_path: object) -> str:
+    if not isinstance(file_path, str):
+        raise TypeError(f"a file_path is {str(file_path)[:40]}")
+    return file_path.replace("\\", "/")
 
 
 def _matrix(rows: object) -> Tensor:

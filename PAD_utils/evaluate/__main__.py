@@ -3,32 +3,19 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from PAD_utils.arguments import ArgumentParser
-from PAD_utils.data.listing import is_foreign
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
-from PAD_utils.evaluate.maps import read_map, read_table
+from PAD_utils.evaluate.folders import list_maps, table_scores
+from PAD_utils.evaluate.maps import read_map
 from PAD_utils.evaluate.metrics import PRO_LIMIT, evaluate
 from PAD_utils.files import write_json
 
-_GOOD = "good"  # the name MVTec AD gives the folder of normal images
-_MAP_SUFFIXES = (".tiff", ".tif")
 _METRICS = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("aupro", "AUPRO"))
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """A score map on disk and the mask that goes with it (None for a good image)."""
-
-    defect: str
-    name: str
-    path: Path
-    mask: Path | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate_folder(
     maps_dir: Path, ground_truth_dir: Path, table: Path | None = None, limit: float = PRO_LIMIT
 ) -> dict:
-    """`evaluate` of the maps `<defect>/<name>.tiff` against `<defect>/<name>_mask.png` or `<defect>/<name>.png`.
+    """`evaluate` of the maps `<defect>/<name>.tiff` against the masks `<defect>/<name>_mask` or `<defect>/<name>`.
 
     Images of `good` have no masks. The image score is the map's maximum, or the one in `table` (an images.csv).
     Raises UserError naming the file: a map without mask, a mask without map, sizes that differ, what cannot be read.
@@ -62,30 +49,8 @@ def evaluate_folder(
                 f"{file.path} is {_size(scores)} pixels and its mask {file.mask} {_size(mask)}; "
                 "resample the map to the size of the mask"
             )
-    image_scores = _table_scores(table, files) if table else [float(m.max()) for m in maps]
-    labels = [int(file.defect != _GOOD) for file in files]
-    return evaluate(maps, masks, image_scores, labels, [file.defect for file in files], limit)
-
-
-def list_maps(maps_dir: Path, ground_truth_dir: Path) -> list[MapFile]:
-    """The maps of a folder in natural order, each with its mask. Raises UserError as `evaluate_folder`."""
-    for folder in (maps_dir, ground_truth_dir):
-        if not folder.is_dir():
-            raise UserError(f"{folder} is no folder; give the folder that holds one folder per kind of defect")
-    files: list[MapFile] = []
-    for path in sorted(maps_dir.glob("*/*"), key=lambda p: (p.parent.name, len(p.name), p.name)):
-        if path.suffix.lower() in _MAP_SUFFIXES and not is_foreign(path) and not is_foreign(path.parent):
-            defect = path.parent.name
-            mask = None if defect == _GOOD else _mask_of(ground_truth_dir / defect, path)
-            files.append(MapFile(defect, path.stem, path, mask))
-    if not files:
-        raise UserError(f"{maps_dir} holds no maps; expected <defect>/<name>.tiff")
-    evaluated = {file.mask for file in files}
-    for mask in sorted(p for p in ground_truth_dir.glob("*/*.png") if p.parent.name != _GOOD):
-        if mask not in evaluated and not is_foreign(mask) and not is_foreign(mask.parent):
-            name = mask.stem.removesuffix("_mask")
-            raise UserError(f"{maps_dir / mask.parent.name / name}.tiff is missing, but its mask {mask} is there")
-    return files
+    image_scores = table_scores(table, files) if table else [float(m.max()) for m in maps]
+    return evaluate(maps, masks, image_scores, [file.label for file in files], [file.defect for file in files], limit)
 
 
 def as_table(result: dict) -> str:
@@ -101,24 +66,6 @@ def as_table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _mask_of(folder: Path, map_file: Path) -> Path:
-    for name in (f"{map_file.stem}_mask.png", f"{map_file.stem}.png"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"{folder / map_file.stem}_mask.png is missing; add the mask of {map_file} or remove that map")
-
-
-def _table_scores(table: Path, files: Sequence[MapFile]) -> list[float]:
-    scores = {(row.defect, row.name): row.score for row in read_table(table)}
-    found = []
-    for file in files:
-        score = scores.get((file.defect, file.name))
-        if score is None or not np.isfinite(score):
-            raise UserError(f"{table} has no score for {file.defect}/{file.name}; add it or remove the map {file.path}")
-        found.append(score)
-    return found
-
-
 def _size(picture: np.ndarray) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"
 
@@ -126,7 +73,9 @@ def _size(picture: np.ndarray) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(__doc__, "python -m PAD_utils.evaluate MAPS_DIR GROUND_TRUTH_DIR [options]")
     parser.add_argument("maps_dir", type=Path, help="score maps: <defect>/<name>.tiff, gray; good images below good/")
-    parser.add_argument("ground_truth_dir", type=Path, help="masks: <defect>/<name>_mask.png or <defect>/<name>.png")
+    parser.add_argument(
+        "ground_truth_dir", type=Path, help="masks: <defect>/<name>_mask.png or <defect>/<name>.png, or another format"
+    )
     parser.add_argument("--limit", type=_fraction, default=PRO_LIMIT, help="AUPRO's false positive rate (%(default)s)")
     parser.add_argument("--scores", type=Path, help="an images.csv with the image scores (default: each map's maximum)")
     parser.add_argument("--json", type=Path, help="write all figures and the curves to this file")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from PAD_utils.errors import UserError
-from PAD_utils.files import write_bytes, write_text
+from PAD_utils.files import read_bytes, write_bytes, write_text
 
 MAPS_FOLDER = "anomaly_maps"
 TABLE_COLUMNS = ("defect", "name", "label", "score", "decision", "seconds")
@@ -54,10 +54,7 @@ def read_map(path: str | Path) -> Float[np.ndarray, "h w"]:
 
     Raises UserError, naming the file, if it is not gray or holds NaN or infinity.
     """
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); fetch or make it again") from None
+    content = np.frombuffer(read_bytes(path), np.uint8)
     picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None  # Pillow would round doubles
     if picture is None:
         raise UserError(f"{path}: not a complete picture; it is cut short or of another format; make it again")
@@ -83,17 +80,23 @@ def write_table(path: str | Path, rows: Sequence[ImageRow]) -> None:
 def read_table(path: str | Path) -> list[ImageRow]:
     """Reads images.csv. Raises UserError, naming the file and the line, when a column is missing or no number."""
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read ({error}); give a table with the columns {_columns()}") from None
     reader = csv.DictReader(io.StringIO(text))
+    try:
+        lines = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{path} is no table ({error}); give one with the columns {_columns()}") from None
     missing = [c for c in TABLE_COLUMNS[:4] if c not in (reader.fieldnames or ())]
     if missing:
         raise UserError(f"{path} lacks the column {missing[0]}; it must have the columns {_columns()}")
     rows = []
-    for row in reader:
+    for number, row in lines:
         try:
             label, score, seconds = row["label"], row["score"], row.get("seconds")
+            if label not in ("", "0", "1"):
+                raise ValueError(f"label is {label!r}, not 0 or 1")
             rows.append(
                 ImageRow(
                     row["defect"],
@@ -105,7 +108,7 @@ def read_table(path: str | Path) -> list[ImageRow]:
                 )
             )
         except (TypeError, ValueError) as error:
-            raise UserError(f"{path}, line {reader.line_num}: {error}; mend the row") from None
+            raise UserError(f"{path}, line {number}: {error}; mend the row") from None
     return rows
 
 

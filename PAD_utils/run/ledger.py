@@ -15,15 +15,14 @@ from torch import Tensor
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
 from gaussian_splatting.views import View
-from PAD_utils.errors import UserError
-from PAD_utils.files import read_json, write_json
+from PAD_utils.files import check_sum, read_bytes, read_checked_json, write_checked_json
 
 log = logging.getLogger(__name__)
 
 
 def fingerprint(*parts: Any) -> str:
     """A short hash of JSON-like values; equal exactly when they are."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+    return check_sum(json.dumps(parts, sort_keys=True, default=str).encode())
 
 
 def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
@@ -33,10 +32,7 @@ def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
 
 def fingerprint_file(path: Path) -> str:
     """A short hash of a file's content. Raises UserError when it cannot be read."""
-    try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+    return check_sum(read_bytes(path))
 
 
 def fingerprint_views(views: Sequence[View]) -> list[object]:
@@ -64,7 +60,7 @@ class Ledger:
         try:
             return {
                 stage: {"fingerprint": str(entry["fingerprint"]), "facts": dict(entry["facts"])}
-                for stage, entry in read_json(self._path).items()
+                for stage, entry in read_checked_json(self._path).items()
             }
         except Exception as error:  # a file that was edited or cut may be wrong in any way
             log.warning("%s is damaged (%s: %s): all is done anew", self._path, type(error).__name__, error)
@@ -89,4 +85,4 @@ class Ledger:
     def record(self, stage: str, fingerprint: str, facts: dict[str, Any]) -> None:
         """Marks the stage as finished. Written at once and whole."""
         self._stages[stage] = {"fingerprint": fingerprint, "facts": facts}
-        write_json(self._path, self._stages)
+        write_checked_json(self._path, self._stages)

@@ -11,7 +11,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.geometry import check_rigid
 from gaussian_splatting.pose.types import PoseEstimate
 from gaussian_splatting.world import USERS_WORLD, World
-from PAD_utils.files import read_json, write_json
+from PAD_utils.files import read_checked_json, write_checked_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class PoseFile:
     def _go_on(self) -> None:
         """Takes over what an interrupted run has found. A damaged file costs time, never the run."""
         try:
-            saved = read_json(self._partial)
+            saved = read_checked_json(self._partial)
             if saved["fingerprint"] != self._fingerprint:
                 return
             estimates = {key: _restored(entry, self._cameras[key]) for key, entry in saved["poses"].items()}
@@ -64,7 +64,7 @@ class PoseFile:
             "refine_seconds": self.refine_seconds,
             "poses": {key: _kept(estimate) for key, estimate in self.estimates.items()},
         }
-        write_json(self._partial, content, indent=None)
+        write_checked_json(self._partial, content, indent=None)
 
     def finish(self, keys: list[str]) -> None:
         """Writes poses.json: per picture `world_from_camera` (Blender axes), cost, iterations, converged, reason."""

@@ -1,6 +1,6 @@
 """Campaigns of faults; each writes its figures to benchmarks/results/faults_<name>.json.
 
-    python -m benchmarks.faults kills --count 1000
+python -m benchmarks.faults kills --count 1000
 """
 
 import PAD_utils.run.start  # noqa: F401 (first of all)  # isort: skip

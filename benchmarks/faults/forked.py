@@ -3,6 +3,8 @@
 The parent must not have run anything that starts threads (torch on one thread starts none).
 """
 
+import io
+import json
 import os
 import resource
 import select
@@ -10,12 +12,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LONGEST_S = 30.0
 MOST_BYTES = 4 << 30
+_KEPT = 4000  # characters of what a process said
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Ending:
 
     @property
     def misbehavior(self) -> str | None:
-        """What no ending may be, whatever went in: a traceback, a crash, a hang, too much memory. None: it is neither."""
+        """What no ending may be, whatever went in: a traceback, a crash, a hang, too much memory; None: it is fine."""
         if self.hung:
             return f"hangs: more than {LONGEST_S:.0f} s"
         if self.peak_bytes > MOST_BYTES:
@@ -105,16 +108,82 @@ def _be_child(work: Callable[[], int], out: Path, err: Path) -> None:
     """Never returns."""
     code = 1
     try:
-        for stream, path in ((1, out), (2, err)):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), stream)
-        code = work()
-    except SystemExit as ending:
-        code = ending.code if isinstance(ending.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
+        code = _code_of(work, out, err)
+        sys.stdout.flush()
+        sys.stderr.flush()
     finally:
-        try:
+        os._exit(code)
+
+
+def run_in_turn(works: Sequence[Callable[[], int]], folder: Path, limit_s: float = LONGEST_S) -> Iterator[Ending]:
+    """The endings of many works, one after the other in one copy of this process; one that hangs or crashes costs its
+    copy, and the next goes on in another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = 0
+    while done < len(works):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _work_through(works[done:], folder, writer)
+        os.close(writer)
+        with os.fdopen(reader, "rb", buffering=0) as lines:
+            while done < len(works) and (line := _line(lines, limit_s)):
+                yield Ending(**json.loads(line))
+                done += 1
+        crashed = done < len(works)
+        hung = crashed and not _ends_within(pid, 0.2)
+        if hung:
+            os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        if crashed:
+            err = (folder / "stderr.txt").read_text("utf-8", "replace")
+            code, seconds = os.waitstatus_to_exitcode(status), limit_s if hung else 0.0
+            yield Ending(code, "", err, seconds, 0.0, usage.ru_maxrss * 1024, hung)
+            done += 1
+
+
+def _line(lines: io.RawIOBase, seconds: float) -> bytes:
+    """The next line, or nothing when it does not come in time, or the writer is gone."""
+    return lines.readline() if select.select([lines], [], [], seconds)[0] else b""
+
+
+def _work_through(works: Sequence[Callable[[], int]], folder: Path, writer: int) -> None:
+    """Never returns."""
+    try:
+        for work in works:
+            _reset_peak()
+            start, cpu = time.monotonic(), time.process_time()
+            code = _code_of(work, folder / "stdout.txt", folder / "stderr.txt")
             sys.stdout.flush()
             sys.stderr.flush()
-        finally:
-            os._exit(code)
+            said = [(folder / f"{name}.txt").read_text("utf-8", "replace")[-_KEPT:] for name in ("stdout", "stderr")]
+            ending = Ending(code, *said, time.monotonic() - start, time.process_time() - cpu, _peak())
+            os.write(writer, json.dumps(asdict(ending)).encode() + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """The most memory in bytes since the last reset."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _code_of(work: Callable[[], int], out: Path, err: Path) -> int:
+    """The exit code that a process ending like this would have; output goes to the two files."""
+    for stream, path in ((1, out), (2, err)):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(opened, stream)
+        os.close(opened)
+    try:
+        return work()
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1

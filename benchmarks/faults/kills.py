@@ -164,5 +164,3 @@ def _halves(output: Path) -> list[str]:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             faults.append(f"{path.relative_to(output)} is not whole after the kill ({error})")
     return faults
-
-

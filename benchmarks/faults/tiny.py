@@ -1,4 +1,4 @@
-"""The smallest class that goes through all steps of the main job, its commands, and what has to be equal of two runs."""
+"""The smallest class that goes through all steps of the main job, its commands, and what two runs must have equal."""
 
 import csv
 import hashlib

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import pickle
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gaussian_splatting.files import replacing, torch_bytes
+from gaussian_splatting.files import load_torch, replacing, torch_bytes
 from gaussian_splatting.training.exposure import Exposures
 from gaussian_splatting.training.state import TrainingState
 from gaussian_splatting.views import View
@@ -68,13 +66,13 @@ def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | 
     if not Path(path).exists():
         return None
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = load_torch(path, device)
         if content["run"] != run:
             log.warning("%s belongs to another configuration or other pictures: training starts anew", path)
             return None
         state = TrainingState(**content["state"])
         exposures = Exposures.from_dict(content["exposures"])
         return Checkpoint(state, exposures, content["iteration"], content["seconds"], content["history"])
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a file that was cut or damaged may be wrong in any way
         log.warning("%s is damaged (%s): training starts anew", path, error)
         return None
