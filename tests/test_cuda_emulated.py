@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from diff_gaussian_rasterization.cuda import pose as cuda_pose
+from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda import rasterize as cuda
 from diff_gaussian_rasterization.cuda.launch import register_runtime
+from diff_gaussian_rasterization.reference import pose_step as reference_pose_step
 from diff_gaussian_rasterization.reference.pose import pose_normal_equations_reference
 from diff_gaussian_rasterization.reference.rasterize import photometric_loss_reference, rasterize_reference
 
@@ -26,6 +28,8 @@ from tests.splat_scenes import (
     wide_scene,
 )
 from tests.test_pose_equations import make_case
+from tests.test_pose_step import assert_same
+from tests.test_pose_step import steps as pose_steps
 from tests.toy_scene import ball, views
 
 pytestmark = pytest.mark.skipif(not available(), reason="the emulator is built with g++")
@@ -159,6 +163,14 @@ def test_lists_without_room_add_nothing_until_it_grows() -> None:
     assert not buffers.grow() and all(tensor.any() for tensor in got)
     expected = cuda_pose.normal_equations(case.cloud, case.fits)
     torch.testing.assert_close(got.hessian, expected.hessian)
+
+
+@pytest.mark.parametrize("least_scale, always", [(0.03, False), (None, True)])
+def test_steps_of_poses_match_the_reference(least_scale: float | None, always: bool) -> None:
+    found = pose_steps(cuda_pose_step, torch.float32, True, least_scale, always)
+    expected = pose_steps(reference_pose_step, torch.float32, True, least_scale, always)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_same(ours, theirs, 1e-7)  # the kernel is told the least scale in float32
 
 
 def test_a_pose_without_scale_is_left_out() -> None:

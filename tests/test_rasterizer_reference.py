@@ -15,7 +15,7 @@ from tests.splat_scenes import TENSORS, broad_scene, random_scene, values_and_gr
 
 def test_constants_are_those_of_the_kernels():
     found = {}
-    for header in ("constants.h", "pose.h"):
+    for header in ("constants.h", "pose.h", "pose_step.h"):
         text = (csrc_dir() / "common" / header).read_text()
         found |= dict(re.findall(r"constexpr (?:double|int) (\w+) = ([^;]+);", text))
     shared = {name for name in vars(constants) if name.isupper()} - {"ROBUST", "PARAMETERS"}

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from diff_gaussian_rasterization.constants import NORMAL_FROM_MAD
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gaussian_splatting.background import Backdrop, Color
-from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD
 
 _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray level
 _OBJECT = 0.03  # alpha above which a pixel shows the object

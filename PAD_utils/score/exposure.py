@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from diff_gaussian_rasterization.constants import NORMAL_FROM_MAD
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD
 from PAD_utils.score import resample
 
 _ITERATIONS = 6

@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
+from diff_gaussian_rasterization.types import PoseState
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -20,9 +22,12 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose.pyramid import border_color, shrink
 from gaussian_splatting.pose.search import JUDGED_PX, Level, Scene, SearchPlan, SearchResult, pictures_at, search
 from gaussian_splatting.pose.simplify import merged
-from gaussian_splatting.pose.solve import PoseState, start_state
+from gaussian_splatting.pose.solve import start_state
 from gaussian_splatting.pose.types import PoseEstimate, check_refine_arguments, object_center
 from gaussian_splatting.pose.verdict import PoseJudge, fit_facts
+
+if TYPE_CHECKING:
+    from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
 
 _SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
@@ -41,7 +46,13 @@ class _Models:
     """The model for every size of picture, seen from some distance, and what searches with them."""
 
     def __init__(
-        self, gaussians: Gaussians, sides: list[int], distance: float, camera: Camera, plan: SearchPlan
+        self,
+        gaussians: Gaussians,
+        sides: list[int],
+        distance: float,
+        camera: Camera,
+        plan: SearchPlan,
+        buffers: "ListBuffers | None",
     ) -> None:
         largest = max(camera.width, camera.height)
         self.by_side = {
@@ -50,18 +61,30 @@ class _Models:
         }
         self.center = object_center(gaussians)
         self.search: Callable[[Scene, PoseState], SearchResult] = partial(search, plan=plan)
-        if gaussians.means.is_cuda:
+        if buffers is not None:
             from gaussian_splatting.pose.graph import GpuSearch
 
-            self.search = GpuSearch(self.search, gaussians.means.device)
+            self.search = GpuSearch(self.search, buffers)
 
 
 class _ModelCache:
-    """The simplified models of the last model refined with."""
+    """The simplified models of the last model refined with, and the memory that searches on its GPU share: what one of
+    them learned about the length of its lists need not be learned again by searching twice."""
 
     def __init__(self) -> None:
         self._of: list[tuple[Tensor, int]] = []
         self._models: dict[_Key, _Models] = {}
+        self._buffers: dict[torch.device, ListBuffers] = {}
+
+    def buffers(self, device: torch.device) -> "ListBuffers | None":
+        """None on the CPU."""
+        if device.type != "cuda":
+            return None
+        if device not in self._buffers:
+            from gaussian_splatting.pose.graph import search_buffers
+
+            self._buffers[device] = search_buffers(device)
+        return self._buffers[device]
 
     def models(self, gaussians: Gaussians, key: _Key) -> _Models | None:
         of = [(tensor, tensor._version) for tensor in gaussians.as_dict().values()]
@@ -127,7 +150,8 @@ class GaussNewtonRefiner:
             levels = self._levels_for(max(camera.width, camera.height))
             plan = SearchPlan(tuple(levels), self.polish, self.brightness, self.shortest_step)
             sides = sorted({level.side for level in levels} | {JUDGED_PX})
-            models = _Models(gaussians.detached(), sides, distance, camera, plan)
+            buffers = self._cache.buffers(gaussians.means.device)
+            models = _Models(gaussians.detached(), sides, distance, camera, plan, buffers)
             self._cache.keep(key, models)
         return models
 

@@ -5,22 +5,28 @@ from collections.abc import Callable
 
 import torch
 from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
+from diff_gaussian_rasterization.types import PoseState
 from torch import Tensor
 
 from gaussian_splatting.pose.search import Scene, SearchResult
-from gaussian_splatting.pose.solve import PoseState
 
 Search = Callable[[Scene, PoseState], SearchResult]
 _FIRST_ENTRIES = 1 << 22  # of tile lists: 84 MB
 _FEW_PICTURES = 4  # more keep a GPU busy by themselves, and their graph would take much memory
 
 
+def search_buffers(device: torch.device) -> ListBuffers:
+    """Room for the tile lists of the first search on a GPU."""
+    return ListBuffers(device, _FIRST_ENTRIES)
+
+
 class GpuSearch:
     """A search on a GPU with certain models. What it finds is valid until the next call."""
 
-    def __init__(self, search: Search, device: torch.device) -> None:
+    def __init__(self, search: Search, buffers: ListBuffers) -> None:
+        """`buffers` may serve other searches too, one after the other."""
         self._search = search
-        self._buffers = ListBuffers(device, _FIRST_ENTRIES)
+        self._buffers = buffers
         self._sizes: list[torch.Size] = []
         self._graph: _Graph | None = None
 

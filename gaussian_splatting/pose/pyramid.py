@@ -2,10 +2,9 @@
 
 import torch
 import torch.nn.functional as F
+from diff_gaussian_rasterization.constants import NORMAL_FROM_MAD
 from jaxtyping import Float, UInt8
 from torch import Tensor
-
-NORMAL_FROM_MAD = 1.4826  # standard deviation of normal noise over its median absolute deviation
 
 
 def border_color(pictures: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:

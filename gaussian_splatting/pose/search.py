@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from diff_gaussian_rasterization.constants import COVARIANCE_DILATION
+from diff_gaussian_rasterization.constants import COVARIANCE_DILATION, SATURATED
 from diff_gaussian_rasterization.formulas import robust_weights
 from diff_gaussian_rasterization.pose import pose_normal_equations
-from diff_gaussian_rasterization.types import Cloud, Fits, NormalEquations
-from jaxtyping import Float, UInt8
+from diff_gaussian_rasterization.pose_step import accept, propose
+from diff_gaussian_rasterization.types import Cloud, Drawn, Fits, NormalEquations, PoseState, Trial
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose.pyramid import blur, shrink
-from gaussian_splatting.pose.solve import DAMPING, PoseState, accept, propose, residual_scale
+from gaussian_splatting.pose.solve import DAMPING
 
 if TYPE_CHECKING:
     from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
@@ -32,7 +33,6 @@ _JUDGED_SCALE = 0.05  # of its residuals
 # edges, which hold the pose, for outliers.
 _LEAST_SCALE = {"huber": 0.1, "tukey": 0.03}
 _BASIN_DEG = 5.0  # poses nearer to each other than this will end at the same place
-_SATURATED = 254.5 / 255
 _BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
 
 
@@ -113,7 +113,8 @@ def search(scene: Scene, state: PoseState, plan: SearchPlan) -> SearchResult:
 def judged(scene: Scene, state: PoseState) -> NormalEquations:
     """The equations by whose cost the final fit is judged: at JUDGED_PX, with one scale for all pictures."""
     state = state._replace(scale=torch.full_like(state.scale, _JUDGED_SCALE), active=state.alive)
-    return _evaluate(scene, scene.pictures[JUDGED_PX], state, "huber")
+    pictures = scene.pictures[JUDGED_PX]
+    return _evaluate(scene, pictures, state, _drawn(scene, state), pictures.intrinsics[state.picture], "huber")
 
 
 def null_cost(scene: Scene) -> Float[Tensor, "q"]:
@@ -133,59 +134,69 @@ def _descend(
     `follow`: the scale of the residuals follows every step, and every step is taken: far from the goal they shrink
     fast, and costs of different scales do not compare.
     """
-    pictures, count = scene.pictures[side], len(scene.background)
-    state = state._replace(active=state.alive, damping=torch.full_like(state.damping, DAMPING))
-    equations = _evaluate(scene, pictures, state, robust)
+    pictures = scene.pictures[side]
+    state = state._replace(active=state.alive, damping=torch.full_like(state.damping, DAMPING)).copied()
+    intrinsics = pictures.intrinsics[state.picture]
+    equations = _evaluate(scene, pictures, state, _drawn(scene, state), intrinsics, robust)
+    trial = Trial.room_for(state, scene.center.dtype)
     for i in range(iterations):
-        if follow or i == 0:
-            state = state._replace(scale=residual_scale(equations.histogram, count, _LEAST_SCALE[robust]))
-        trial, length = propose(state, equations, scene.center, plan.brightness)
-        found = _evaluate(scene, pictures, trial, robust)
-        state, equations = accept(
-            state, equations, trial, found, length, always=follow or i == 0, shortest_step=plan.shortest_step
-        )
+        least = _LEAST_SCALE[robust] if follow or i == 0 else None
+        propose(
+            state, equations, trial, scene.center, scene.background, brightness=plan.brightness, least_scale=least
+        )  # fmt: skip
+        found = _evaluate(scene, pictures, state, trial.drawn, intrinsics, robust)
+        accept(state, equations, trial, found, always=follow or i == 0, shortest_step=plan.shortest_step)
     return state, equations.cost
 
 
-def _evaluate(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -> NormalEquations:
+def _evaluate(
+    scene: Scene, pictures: Pictures, state: PoseState, drawn: Drawn, intrinsics: Float[Tensor, "p 4"], robust: str
+) -> NormalEquations:
     """The normal equations of every pose at the pictures of a level; zeros for poses that are inactive."""
-    if state.cam_from_world.device.type != "cpu":
-        return _evaluate_all(scene, pictures, state._replace(scale=state.scale * state.active), robust)
+    if drawn.scale.device.type != "cpu" or bool(state.active.all()):
+        return _evaluate_all(scene, pictures, state.picture, drawn, intrinsics, robust)
     chosen = state.active.nonzero()[:, 0]
-    if len(chosen) == len(state.active):
-        return _evaluate_all(scene, pictures, state, robust)
-    part = _evaluate_all(scene, pictures, state.select(chosen), robust)
+    some = Drawn(*(tensor[chosen] for tensor in drawn))
+    part = _evaluate_all(scene, pictures, state.picture[chosen], some, intrinsics[chosen], robust)
     whole = (torch.zeros((len(state.active), *tensor.shape[1:]), dtype=tensor.dtype) for tensor in part)
     return NormalEquations(*(tensor.index_copy(0, chosen, p) for tensor, p in zip(whole, part, strict=True)))
 
 
-def _evaluate_all(scene: Scene, pictures: Pictures, state: PoseState, robust: str) -> NormalEquations:
-    gaussians, dtype = pictures.model, pictures.model.means.dtype
+def _evaluate_all(
+    scene: Scene,
+    pictures: Pictures,
+    picture: Int[Tensor, "p"],
+    drawn: Drawn,
+    intrinsics: Float[Tensor, "p 4"],
+    robust: str,
+) -> NormalEquations:
+    gaussians = pictures.model
     height, width = pictures.images.shape[1:3]
     cloud = Cloud(gaussians.means, gaussians.scales, gaussians.quats, gaussians.opacities, gaussians.sh)
     fits = Fits(
-        cam_from_world=state.cam_from_world.to(dtype),
-        intrinsics=pictures.intrinsics[state.picture],
+        cam_from_world=drawn.cam_from_world,
+        intrinsics=intrinsics,
         width=width,
         height=height,
-        background=_background(scene, state).to(dtype),
+        background=drawn.background,
         targets=pictures.images,
-        target_index=state.picture,
+        target_index=picture,
         center=scene.center,
         robust=robust,
-        scale=state.scale.to(dtype),
-        gain=state.gain.to(dtype),
-        offset=state.offset.to(dtype),
+        scale=drawn.scale,
+        gain=drawn.gain,
+        offset=drawn.offset,
         detail=pictures.detail,
     )
     return pose_normal_equations(cloud, fits, scene.buffers)
 
 
-def _background(scene: Scene, state: PoseState) -> Float[Tensor, "p 3"]:
-    """The background behind each pose. A saturated one was as much brighter as the object is: it is drawn so and then
-    held to white, as the camera did; otherwise the outline would shrink."""
+def _drawn(scene: Scene, state: PoseState) -> Drawn:
+    """What the poses themselves are drawn with; for those they try, `propose` says it."""
     measured = scene.background[state.picture].double()
-    return torch.where(measured >= _SATURATED, measured * state.gain.clamp_min(1)[:, None], measured)
+    behind = torch.where(measured >= SATURATED, measured * state.gain.clamp_min(1)[:, None], measured)
+    scale = state.scale * state.active
+    return Drawn(*(x.to(scene.center.dtype) for x in (state.cam_from_world, state.gain, state.offset, scale, behind)))
 
 
 def best_rivals(

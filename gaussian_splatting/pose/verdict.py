@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from diff_gaussian_rasterization.constants import NORMAL_FROM_MAD
+from diff_gaussian_rasterization.pose_step import propose
+from diff_gaussian_rasterization.types import Trial
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.pose.pyramid import NORMAL_FROM_MAD, border_color, shrink
+from gaussian_splatting.pose.pyramid import border_color, shrink
 from gaussian_splatting.pose.search import JUDGED_PX, Scene, judged, null_cost, pictures_at
-from gaussian_splatting.pose.solve import propose, start_state
+from gaussian_splatting.pose.solve import start_state
 from gaussian_splatting.pose.types import object_center
 
 _LEAST_CONTRAST = 1e-4  # mean cost of the background alone below which the picture shows no object
@@ -70,13 +73,13 @@ def measure_fit(
     scene = Scene({JUDGED_PX: pictures}, object_center(gaussians), background, buffers=None)
     everything = torch.arange(len(images), device=device)
     state = start_state(everything, poses, torch.ones_like(everything, dtype=torch.bool))
+    trial = Trial.room_for(state, dtype)
     for _ in range(_BRIGHTNESS_STEPS):
         equations = judged(scene, state)
-        hessian = equations.hessian.clone()
-        hessian[:, :6, 6:] = 0
-        hessian[:, 6:, :6] = 0  # brightness alone: the pose stays
-        moved, _ = propose(state, equations._replace(hessian=hessian), scene.center, brightness=True)
-        state = moved._replace(cam_from_world=state.cam_from_world)
+        equations.hessian[:, :6, 6:] = 0
+        equations.hessian[:, 6:, :6] = 0  # brightness alone: the pose stays
+        propose(state, equations, trial, scene.center, background, brightness=True, least_scale=None)
+        state = state._replace(gain=trial.gain.clone(), offset=trial.offset.clone())
     return fit_facts(scene, judged(scene, state).cost)
 
 

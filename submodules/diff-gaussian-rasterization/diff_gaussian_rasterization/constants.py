@@ -1,5 +1,5 @@
-"""The numbers that kernels, reference and callers share; their reasons stand in csrc/common/constants.h and pose.h, and
-a test keeps them equal to those."""
+"""The numbers that kernels, reference and callers share; their reasons stand in csrc/common/constants.h, pose.h and
+pose_step.h, and a test keeps them equal to those."""
 
 NEAR_PLANE = 0.2
 COVARIANCE_DILATION = 0.3
@@ -20,6 +20,23 @@ RESIDUAL_BINS = 128
 RESIDUAL_MAX = 0.5
 HUBER_TUNING = 1.345
 TUKEY_TUNING = 4.685
+NORMAL_FROM_MAD = 1.4826
+SCALE_START = 0.1
+SCALE_MAX = 0.2
+TURN_MAX = 0.25
+SHIFT_MAX = 0.1
+DAMPING_MIN = 1e-6
+DAMPING_MAX = 1e3
+DAMPING_UP = 8.0
+DAMPING_DOWN = 0.2
+HOPELESS = 4.0
+BRIGHTNESS_PRIOR = 1e-3
+BRIGHTNESS_FIXED = 1e6
+GAIN_MIN = 0.3
+GAIN_MAX = 3.0
+OFFSET_MAX = 0.5
+SATURATED = 254.5 / 255
+COST_ROUNDING = 1e-6
 ROBUST = ("l2", "huber", "tukey")  # in the order of the enumeration there
 
 # What training adjusts, in the order of the kernels.

@@ -6,6 +6,7 @@ float32 on CUDA.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -121,3 +122,56 @@ class NormalEquations(NamedTuple):
     gradient: Tensor
     cost: Tensor
     histogram: Tensor
+
+
+class PoseState(NamedTuple):
+    """P poses under way, equally many in a row for each picture; float64. `scale` of the residuals is shared within a
+    picture, so that costs compare. `step` is the length of the last step (radians, or share of the distance). A pose
+    that is not `alive` has been given up and only fills a place; one that is not `active` has settled."""
+
+    picture: Tensor  # (P,) int64
+    cam_from_world: Tensor  # (P, 4, 4)
+    gain: Tensor  # (P,), as all that follows
+    offset: Tensor
+    scale: Tensor
+    damping: Tensor
+    alive: Tensor  # bool
+    active: Tensor  # bool
+    step: Tensor
+    steps: Tensor  # int64
+
+    def select(self, index: Tensor) -> "PoseState":
+        """The poses at `index` (K,)."""
+        return PoseState(*(tensor[index] for tensor in self))
+
+    def copied(self) -> "PoseState":
+        """The same in memory of its own."""
+        return PoseState(*map(Tensor.clone, self))
+
+
+class Drawn(NamedTuple):
+    """What P poses are drawn with, in the model's type: see `Fits`."""
+
+    cam_from_world: Tensor  # (P, 4, 4)
+    gain: Tensor  # (P,)
+    offset: Tensor  # (P,)
+    scale: Tensor  # (P,), 0 for a pose that is left out
+    background: Tensor  # (P, 3)
+
+
+class Trial(NamedTuple):
+    """Where P poses would step to, float64, and the `length` (P,) of the step as in PoseState; `drawn` for looking."""
+
+    cam_from_world: Tensor
+    gain: Tensor
+    offset: Tensor
+    length: Tensor
+    drawn: Drawn
+
+    @staticmethod
+    def room_for(state: PoseState, dtype: torch.dtype) -> "Trial":
+        """Memory for the trials of `state`, drawn in `dtype`."""
+        like = state.gain
+        sizes = ((4, 4), (), (), (), (3,))
+        drawn = Drawn(*(like.new_empty((len(like), *size), dtype=dtype) for size in sizes))
+        return Trial(torch.empty_like(state.cam_from_world), *like.new_empty(3, len(like)), drawn)

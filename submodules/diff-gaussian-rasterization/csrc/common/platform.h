@@ -3,11 +3,13 @@
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define GS_FN __host__ __device__ __forceinline__
+#define GS_UNROLL _Pragma("unroll")
 #else
 #define GS_FN inline __attribute__((always_inline))
+#define GS_UNROLL
 #endif
 
-#ifndef __CUDACC_RTC__  // NVRTC has the overloads of sqrt, exp, log, ceil built in, and no standard headers
+#ifndef __CUDACC_RTC__  // NVRTC has the overloads of sqrt, exp, log, ceil, sin built in, and no standard headers
 #include <cmath>
 #endif
 
@@ -17,6 +19,7 @@ namespace gs {
 using std::ceil;
 using std::exp;
 using std::log;
+using std::sin;
 using std::sqrt;
 #endif
 

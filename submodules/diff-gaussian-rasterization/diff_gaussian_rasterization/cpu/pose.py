@@ -1,5 +1,7 @@
 """The normal equations of poses on the CPU; `pose` checks the arguments and calls this."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -30,8 +32,13 @@ def normal_equations(cloud: Cloud, fits: Fits) -> NormalEquations:
 
 def symmetric(upper: Tensor) -> Tensor:
     """(B, 8, 8) from the upper triangles (B, 36), row by row."""
-    row, column = torch.triu_indices(POSE_PARAMETERS, POSE_PARAMETERS, device=upper.device)
-    matrix = upper.new_empty((len(upper), POSE_PARAMETERS, POSE_PARAMETERS))
-    matrix[:, row, column] = upper
-    matrix[:, column, row] = upper
-    return matrix
+    return upper.index_select(1, _entries(upper.device)).view(-1, POSE_PARAMETERS, POSE_PARAMETERS)
+
+
+@cache
+def _entries(device: torch.device) -> Tensor:
+    """Where in the upper triangle the entries of the whole matrix stand, row by row."""
+    row, column = torch.triu_indices(POSE_PARAMETERS, POSE_PARAMETERS)
+    entries = torch.zeros(POSE_PARAMETERS, POSE_PARAMETERS, dtype=torch.int64)
+    entries[row, column] = entries[column, row] = torch.arange(len(row))
+    return entries.flatten().to(device)

@@ -28,4 +28,4 @@ def normal_equations(cloud: Cloud, fits: Fits, buffers: ListBuffers | None = Non
         fits.target_index, fits.targets, sums, histogram,
     )  # fmt: skip
     upper, gradient, cost = sums.to(cloud.means.dtype).split((_UPPER, POSE_PARAMETERS, 1), dim=1)
-    return NormalEquations(symmetric(upper), gradient, cost[:, 0], histogram)
+    return NormalEquations(symmetric(upper), gradient.contiguous(), cost[:, 0].contiguous(), histogram)
