@@ -18,6 +18,7 @@ from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.engine_cuda import CudaEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
 from tests.cuda_emulator import EmulatedRuntime, available
+from tests.golden import CASES, Golden
 from tests.splat_scenes import (
     assert_gradients_close,
     crop,
@@ -56,7 +57,7 @@ def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: 
     torch.testing.assert_close(got.alpha, expected.alpha, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got.depth, expected.depth, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.radii, expected.radii)
-    gradients = cuda.backward(scene, [got.image, got.depth, got.radii, *got.state], outer)
+    gradients = cuda.backward(scene, [got.image, got.alpha, got.depth, got.radii, *got.state], outer)
     assert_gradients_close(gradients._asdict(), wanted, 1e-4)
 
 
@@ -74,7 +75,7 @@ def test_every_listed_entry_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     torch.use_deterministic_algorithms(True)
     try:
-        radii, _, lists = cuda.project_and_bin(scene)
+        (radii, _), _, lists = cuda.project_and_bin(scene)
     finally:
         torch.use_deterministic_algorithms(False)
     assert 0 < len(lists.entries) and (lists.entries >> 8).max() < scene.means.shape[0]

@@ -48,7 +48,7 @@ def test_a_crop_beside_the_axis_agrees_with_the_cpu() -> None:
 def test_opacity_at_the_threshold_is_not_listed() -> None:
     scene = threshold_scene()
     faint = scene.opacities <= torch.tensor(1 / 255)
-    radii, _, lists = project_and_bin(scene_on(scene, "cuda"))
+    (radii, _), _, lists = project_and_bin(scene_on(scene, "cuda"))
     assert not radii[:, faint.cuda()].any() and radii[0, lists.entries.long() >> 8].all()
     torch.testing.assert_close(rasterize(scene_on(scene, "cuda")).image.cpu(), rasterize(scene).image)
 

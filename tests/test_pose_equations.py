@@ -75,10 +75,10 @@ def predicted(case: Case, view: int, parameters: Tensor) -> Tensor:
         cam_from_world=pose, intrinsics=fits.intrinsics[view : view + 1], background=black
     )
     if fits.detail < 1:
-        splats = project(scene, 0)
+        splats, _ = project(scene, 0)
         splats = splats._replace(opacity=splats.opacity * compensation(splats.conic, fits.detail))
         blended = blend(splats, fits.width, fits.height, black, 16)
-        drawn = Rasterized(blended[None, :3], blended[3:4], blended[4:], torch.empty(0))
+        drawn = Rasterized(blended[None, :3], blended[3:4], blended[4:], torch.empty(0), torch.empty(0))
     else:
         drawn = rasterize_reference(scene)
     image = parameters[6] * drawn.image[0] + parameters[7] * drawn.alpha

@@ -5,6 +5,7 @@ import torch
 from diff_gaussian_rasterization import rasterize
 from diff_gaussian_rasterization.cpu import loader as cpu_library
 from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
+from diff_gaussian_rasterization.types import Scene
 
 from tests.splat_scenes import (
     TENSORS,
@@ -195,14 +196,14 @@ def test_torch_accepts_the_operations(offsets: bool):
     scene = random_scene(7, 16, 10, dtype=torch.float32)
     leaves = [value.requires_grad_() if isinstance(value, torch.Tensor) else value for value in scene]
     if not offsets:
-        leaves[-1] = None
+        leaves[Scene._fields.index("screen_offsets")] = None
     kernels = torch.ops.diff_gaussian_rasterization
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(kernels.rasterize_forward.default, tuple(leaves), test_utils=checks)
     with torch.no_grad():
-        image, alpha, depth, _, state = kernels.rasterize_forward(*leaves)
+        image, alpha, depth, *_, state = kernels.rasterize_forward(*leaves)
         plain = tuple(value.detach() if isinstance(value, torch.Tensor) else value for value in leaves)
-        args = (*plain, state, torch.ones_like(image), None, torch.ones_like(depth))
+        args = (*plain, state, torch.ones_like(image), None, torch.ones_like(depth), True, offsets)
         torch.library.opcheck(kernels.rasterize_backward.default, args, test_utils=("test_schema", "test_faketensor"))
 
 

@@ -88,7 +88,7 @@ def test_the_third_value_of_newer_code_is_inverse_depth(scene):
     """The sum of blending weight over camera z, taken here from the reference's blending with 1/z in the place of z."""
     means, view = scene.means.double(), scene.cam_from_world[0].T.double()
     given = expected_scene(scene)
-    splats = project(scene_on(given, torch.float64), 0)
+    splats, _ = project(scene_on(given, torch.float64), 0)
     splats = splats._replace(value=torch.cat((splats.value[:, :3], 1 / splats.value[:, 3:]), dim=1))
     expected = blend(splats, WIDTH, HEIGHT, torch.ones(3).double(), 16)[4:]
     torch.testing.assert_close(inverse_depth(means, view, scene), expected, atol=1e-6, rtol=0)

@@ -165,9 +165,9 @@ class CudaEngine:
         grid, s, device = views.grid, self._status, self._device
         launch(
             device, "project_splats", (blocks(b.capacity, 128), b.slots, 1), 128,
-            s.live, b.capacity, b.capacity, 1, b.coefficients, *(b.params[name] for name in PARAMETERS),
+            s.live, b.capacity, b.capacity, 1, 0, 0, b.coefficients, *(b.params[name] for name in PARAMETERS),
             views.poses, views.intrinsics, self._order, s.step,
-            grid.width, grid.height, grid.tiles_x, grid.tiles_y, None, b.splats, b.radii, b.counters, s.overflow,
+            grid.width, grid.height, grid.tiles_x, grid.tiles_y, None, b.splats, b.radii, None, b.counters, s.overflow,
         )  # fmt: skip
         launch(
             device, "allocate_tiles", (blocks(b.slots * grid.tiles, 256), 1, 1), 256,
@@ -176,7 +176,7 @@ class CudaEngine:
         launch(
             device, "scatter_splats", (blocks(b.capacity, 128), b.slots, 1), 128,
             s.live, b.capacity, b.capacity, grid.tiles_x, grid.tiles_y, b.entry_capacity,
-            b.splats, b.radii, b.counters, b.keys, s.overflow,
+            b.splats, b.radii, None, b.counters, b.keys, s.overflow,
         )  # fmt: skip
         launch(
             device, "sort_tiles", (b.slots * grid.tiles, 1, 1), 256,
@@ -189,7 +189,7 @@ class CudaEngine:
         launch(
             device, "blend_forward", (grid.blend_blocks, b.slots, 1), 32 * cuda.BLEND_WARPS,
             grid.tiles_x, grid.tiles, b.capacity, grid.width, grid.height, b.starts, b.ends, b.entries, b.splats,
-            self._background, b.image, b.remaining, None, s.overflow,
+            self._background, 0, b.image, None, None, s.overflow,
         )  # fmt: skip
         launch(
             device, "photometric_gradient", (grid.loss_blocks, 3, b.slots), cuda.LOSS_THREADS,
@@ -201,7 +201,7 @@ class CudaEngine:
         launch(
             device, "blend_backward", (grid.blend_blocks, b.slots, 1), 32 * cuda.BLEND_WARPS,
             grid.tiles_x, grid.tiles, b.capacity, grid.width, grid.height, b.starts, b.ends, b.entries, b.splats,
-            b.image, b.remaining, None, b.v_image, None, None, b.sums, s.overflow,
+            0, b.image, None, None, b.v_image, None, None, b.sums, s.overflow,
         )  # fmt: skip
 
     def _launch_update(self, views: DeviceViews, b: Buffers) -> None:

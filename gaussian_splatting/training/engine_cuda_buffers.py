@@ -92,7 +92,6 @@ class Buffers:
         self.starts, self.ends = (make(slots * grid.tiles, dtype=torch.int32) for _ in range(2))
         self.make_lists(entries, device)
         self.image, self.v_image = (make(slots, 3, grid.height, grid.width) for _ in range(2))
-        self.remaining = make(slots, grid.height, grid.width)
 
     def make_lists(self, entries: int, device: torch.device) -> None:
         """Tile lists with room for `entries`."""

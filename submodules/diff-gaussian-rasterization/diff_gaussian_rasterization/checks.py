@@ -42,8 +42,9 @@ def check_gaussians(cloud: Cloud) -> None:
     expect_floating("means", means)
     expect("means", means, ("N", 3), means)
     count = means.shape[0]
-    expect("scales", cloud.scales, (count, 3), means)
-    expect("quats", cloud.quats, (count, 4), means)
+    by_covariance = isinstance(cloud.scales, Tensor) and tuple(cloud.scales.shape) == (count, 6)
+    expect("scales", cloud.scales, (count, 6 if by_covariance else 3), means)
+    expect("quats", cloud.quats, (count, 0 if by_covariance else 4), means)
     expect("opacities", cloud.opacities, (count,), means)
     if isinstance(colors, Tensor) and colors.ndim == 3 and colors.shape[1] in SH_COUNTS:
         expect("colors", colors, (count, "K", 3), means)

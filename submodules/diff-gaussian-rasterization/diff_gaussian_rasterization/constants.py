@@ -3,6 +3,7 @@ pose_step.h, and a test keeps them equal to those."""
 
 NEAR_PLANE = 0.2
 COVARIANCE_DILATION = 0.3
+ANTIALIASING_MIN = 2.5e-5
 FIELD_MARGIN = 0.3
 ALPHA_MAX = 0.99
 ALPHA_MIN = 1.0 / 255.0

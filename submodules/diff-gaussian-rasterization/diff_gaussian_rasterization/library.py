@@ -14,17 +14,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diff_gaussian_rasterization.cpu import rasterize as cpu
-from diff_gaussian_rasterization.types import PictureGradient, Scene
+from diff_gaussian_rasterization.types import Gradients, PictureGradient, Scene, Wanted
 
 _LIBRARY = torch.library.Library("diff_gaussian_rasterization", "DEF")
 _SCENE = (
     "Tensor means, Tensor scales, Tensor quats, Tensor opacities, Tensor colors, Tensor cam_from_world, "
-    "Tensor intrinsics, int width, int height, Tensor background, Tensor? screen_offsets"
+    "Tensor intrinsics, int width, int height, Tensor background, Tensor? screen_offsets, bool antialiased, "
+    "bool inverse_depth, bool tiles_of_3dgs"
 )
 _SCENE_SIZE = len(Scene._fields)
-_LIBRARY.define(f"rasterize_forward({_SCENE}) -> (Tensor, Tensor, Tensor, Tensor, Tensor[])")
+_LIBRARY.define(f"rasterize_forward({_SCENE}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor[])")
 _LIBRARY.define(
-    f"rasterize_backward({_SCENE}, Tensor[] state, Tensor? v_image, Tensor? v_alpha, Tensor? v_depth) -> "
+    f"rasterize_backward({_SCENE}, Tensor[] state, Tensor? v_image, Tensor? v_alpha, Tensor? v_depth, "
+    "bool cameras, bool background_too) -> "
     "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _LIBRARY.define(
@@ -32,7 +34,7 @@ _LIBRARY.define(
 )
 
 _KERNELS = torch.ops.diff_gaussian_rasterization
-Outputs = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]
 
 
 def _cuda() -> ModuleType:
@@ -46,8 +48,8 @@ def _forward(backend: Callable[[], ModuleType], *scene: Any) -> Outputs:
 
 
 def _backward(backend: Callable[[], ModuleType], *args: Any) -> tuple[Tensor, ...]:
-    scene, (state, *v) = args[:_SCENE_SIZE], args[_SCENE_SIZE:]
-    return tuple(backend().backward(Scene(*scene), state, PictureGradient(*v)))
+    scene, (state, *v), wanted = args[:_SCENE_SIZE], args[_SCENE_SIZE:-2], args[-2:]
+    return tuple(backend().backward(Scene(*scene), state, PictureGradient(*v), Wanted(*wanted)))
 
 
 def _loss(backend: Callable[[], ModuleType], *args: Any) -> tuple[Tensor, Tensor]:
@@ -68,50 +70,53 @@ def _forward_fake(*args: Any) -> Outputs:
     scene = Scene(*args)
     views, count, like = scene.cam_from_world.shape[0], scene.means.shape[0], scene.means
     image = like.new_empty((views, 3, scene.height, scene.width))
-    radii = like.new_empty((views, count), dtype=torch.int32)
+    radii = (like.new_empty((views, count), dtype=torch.int32) for _ in range(2))
     # Their sizes follow from the data and from the backend, and nobody but the backend reads them.
     context = torch.library.get_ctx()
     state = [like.new_empty((context.new_dynamic_size(),), dtype=torch.uint8) for _ in range(3)]
-    return image, torch.empty_like(image[:, 0]), torch.empty_like(image[:, 0]), radii, state
+    return image, torch.empty_like(image[:, 0]), torch.empty_like(image[:, 0]), *radii, state
 
 
 @torch.library.register_fake("diff_gaussian_rasterization::rasterize_backward", lib=_LIBRARY)
 def _backward_fake(*args: Any) -> tuple[Tensor, ...]:
-    scene = Scene(*args[:_SCENE_SIZE])
+    scene, (cameras, background) = Scene(*args[:_SCENE_SIZE]), args[-2:]
     views, count = scene.cam_from_world.shape[0], scene.means.shape[0]
-    tensors = (*scene[:7], scene.background)
-    return (*(torch.empty_like(tensor) for tensor in tensors), scene.means.new_empty((views, count, 2)))
+    cloud = tuple(torch.empty_like(tensor) for tensor in scene.cloud)
+    views_wanted = (scene.cam_from_world, scene.intrinsics) if cameras else (scene.means[:0], scene.means[:0])
+    rest = (*views_wanted, scene.background if background else scene.means[:0])
+    return (*cloud, *(torch.empty_like(tensor) for tensor in rest), scene.means.new_empty((views, count, 2)))
 
 
 class _Rasterize(torch.autograd.Function):
     # torch.library.register_autograd would do the same with 0.4 ms of Python per iteration: a tenth of a small picture.
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
-        scene = Scene(*args)
         with torch._C._AutoDispatchBelowAutograd():
-            image, alpha, depth, radii, state = _KERNELS.rasterize_forward(*args)
+            image, alpha, depth, radii, radii_of_3dgs, state = _KERNELS.rasterize_forward(*args)
         ctx.set_materialize_grads(False)  # an output that the loss does not read costs nothing
-        ctx.mark_non_differentiable(radii, *state)
-        ctx.size = scene.width, scene.height
-        picture = (image, depth, radii) if image.is_cuda else ()  # the GPU's kernels read it again
-        ctx.save_for_backward(*scene[:7], scene.background, scene.screen_offsets, *picture, *state)
-        return image, alpha, depth, radii, *state
+        ctx.mark_non_differentiable(radii, radii_of_3dgs, *state)
+        ctx.numbers = {at: value for at, value in enumerate(args) if not isinstance(value, Tensor)}
+        picture = (image, alpha, depth, radii) if image.is_cuda else ()  # the GPU's kernels read it again
+        ctx.save_for_backward(*(value for value in args if isinstance(value, Tensor)), *picture, *state)
+        return image, alpha, depth, radii, radii_of_3dgs, *state
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, v_image: Tensor | None, v_alpha: Tensor | None, v_depth: Tensor | None, *_: object
     ) -> tuple[Tensor | None, ...]:
-        *tensors, background, offsets = ctx.saved_tensors[:9]
-        scene = (*tensors, *ctx.size, background, offsets)
-        v = _KERNELS.rasterize_backward(*scene, list(ctx.saved_tensors[9:]), v_image, v_alpha, v_depth)
-        return (*v[:7], None, None, v[7], None if offsets is None else v[8])
+        saved = iter(ctx.saved_tensors)
+        scene = Scene(*(ctx.numbers[at] if at in ctx.numbers else next(saved) for at in range(_SCENE_SIZE)))
+        needed = dict(zip(Scene._fields, ctx.needs_input_grad, strict=True))
+        wanted = needed["cam_from_world"] or needed["intrinsics"], needed["background"]
+        v = Gradients(*_KERNELS.rasterize_backward(*scene, list(saved), v_image, v_alpha, v_depth, *wanted))._asdict()
+        return tuple(v.get(name) if needed[name] else None for name in needed)
 
 
 @torch.library.impl(_LIBRARY, "rasterize_forward", "Autograd")
 def _forward_autograd(*scene: Any) -> Outputs:
-    image, alpha, depth, radii, *state = _Rasterize.apply(*scene)
-    return image, alpha, depth, radii, state
+    image, alpha, depth, radii, radii_of_3dgs, *state = _Rasterize.apply(*scene)
+    return image, alpha, depth, radii, radii_of_3dgs, state
 
 
 @torch.library.register_fake("diff_gaussian_rasterization::photometric_loss", lib=_LIBRARY)

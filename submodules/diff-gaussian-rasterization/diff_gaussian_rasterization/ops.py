@@ -47,8 +47,7 @@ def rasterize(scene: Scene) -> Rasterized:
     scene = Scene(*(value.contiguous() if isinstance(value, Tensor) else value for value in scene))
     if must_use_reference(means):
         return rasterize_reference(scene)
-    image, alpha, depth, radii, _ = _KERNELS.rasterize_forward(*scene)
-    return Rasterized(image, alpha, depth, radii)
+    return Rasterized(*_KERNELS.rasterize_forward(*scene)[:-1])
 
 
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float = 0.2) -> Tensor:

@@ -44,6 +44,7 @@ def pose_normal_equations(cloud: Cloud, fits: Fits, buffers: "ListBuffers | None
 def _check(cloud: Cloud, fits: Fits) -> None:
     means = cloud.means
     check_gaussians(cloud)
+    expect("scales", cloud.scales, (means.shape[0], 3), means)
     check_views(means, fits.cam_from_world, fits.intrinsics, fits.width, fits.height)
     views = fits.cam_from_world.shape[0]
     expect("background", fits.background, (views, 3), means)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 
 class Cloud(NamedTuple):
-    """N Gaussians: means (N, 3) world units; scales (N, 3) standard deviations, positive; quats (N, 4) wxyz, any length
-    but 0; opacities (N,) in [0, 1]; colors (N, 3), or spherical harmonics (N, K, 3) with K = 1, 4, 9, 16."""
+    """N Gaussians: means (N, 3) world units; scales (N, 3) standard deviations, positive, and quats (N, 4) wxyz, any
+    length but 0, or in the place of scales covariances (N, 6), their entries xx, xy, xz, yy, yz, zz, and quats (N, 0);
+    opacities (N,) in [0, 1]; colors (N, 3), or spherical harmonics (N, K, 3) with K = 1, 4, 9, 16."""
 
     means: Tensor
     scales: Tensor
@@ -24,7 +25,9 @@ class Cloud(NamedTuple):
 class Scene(NamedTuple):
     """A cloud and the cameras that look at it: cam_from_world (B, 4, 4) in OpenCV axes (x right, y down, z forward);
     intrinsics (B, 4) fx, fy, cx, cy in pixels; background (3,); screen_offsets (B, N, 2) pixels added to the projected
-    means, whose gradient densification reads."""
+    means, whose gradient densification reads. antialiased: a splat loses as much opacity as COVARIANCE_DILATION widens
+    it (Mip-Splatting, Yu et al. 2024, as 3DGS has it). inverse_depth: the depth picture sums weight over camera z.
+    tiles_of_3dgs: a splat ends, as in 3DGS, with the tiles of 16x16 px that the square of radii_of_3dgs meets."""
 
     means: Tensor
     scales: Tensor
@@ -37,6 +40,14 @@ class Scene(NamedTuple):
     height: int
     background: Tensor
     screen_offsets: Tensor | None = None
+    antialiased: bool = False
+    inverse_depth: bool = False
+    tiles_of_3dgs: bool = False
+
+    @property
+    def by_covariance(self) -> bool:
+        """Whether `scales` holds covariances."""
+        return self.scales.shape[1] == 6
 
     @property
     def cloud(self) -> Cloud:
@@ -51,12 +62,15 @@ class Scene(NamedTuple):
 
 class Rasterized(NamedTuple):
     """image (B, 3, H, W) over the background, not clamped; alpha (B, H, W); depth (B, H, W), the sum of blending weight
-    times camera z; radii (B, N) int32 pixels, 0 where a Gaussian is not drawn."""
+    times camera z, or over it; radii (B, N) int32 pixels, 0 where a Gaussian is not drawn; radii_of_3dgs (B, N) int32
+    pixels, three standard deviations, 0 where a square of this half side meets no tile of 16x16 px of the picture: as
+    3DGS counts, whether it is faint or not."""
 
     image: Tensor
     alpha: Tensor
     depth: Tensor
     radii: Tensor
+    radii_of_3dgs: Tensor
 
 
 class Forward(NamedTuple):
@@ -66,6 +80,7 @@ class Forward(NamedTuple):
     alpha: Tensor
     depth: Tensor
     radii: Tensor
+    radii_of_3dgs: Tensor
     state: list[Tensor]
 
 
@@ -75,6 +90,16 @@ class PictureGradient(NamedTuple):
     image: Tensor | None
     alpha: Tensor | None
     depth: Tensor | None
+
+
+class Wanted(NamedTuple):
+    """Which gradients are asked for of those that cost extra; a backend leaves the others empty."""
+
+    cameras: bool = True
+    background: bool = True
+
+
+ALL = Wanted()
 
 
 class Gradients(NamedTuple):

@@ -8,6 +8,8 @@ namespace gs {
 constexpr double NEAR_PLANE = 0.2;
 // Added to both variances of a projected Gaussian (px^2): no splat gets thinner than about a pixel, as in 3DGS.
 constexpr double COVARIANCE_DILATION = 0.3;
+// An antialiased splat keeps at least the root of this share of its opacity, as in 3DGS: the gradient stays finite.
+constexpr double ANTIALIASING_MIN = 2.5e-5;
 // The linearization of the perspective is clamped this far beyond the picture's border (share of half the picture's
 // size): for a centered camera where 3DGS clamps it, 1.3 times the half field of view.
 constexpr double FIELD_MARGIN = 0.3;

@@ -26,6 +26,11 @@ struct Mat3 {
 };
 
 template <typename T>
+struct Symmetric3 {
+    T xx, xy, xz, yy, yz, zz;
+};
+
+template <typename T>
 GS_FN Vec3<T> operator+(Vec3<T> a, Vec3<T> b) {
     return {a.x + b.x, a.y + b.y, a.z + b.z};
 }
@@ -59,6 +64,12 @@ GS_FN Vec3<T> cross(Vec3<T> a, Vec3<T> b) {
 template <typename T>
 GS_FN Vec3<T> operator*(const Mat3<T>& m, Vec3<T> v) {
     return {dot(m.row[0], v), dot(m.row[1], v), dot(m.row[2], v)};
+}
+
+template <typename T>
+GS_FN Vec3<T> operator*(const Symmetric3<T>& m, Vec3<T> v) {
+    return {m.xx * v.x + m.xy * v.y + m.xz * v.z, m.xy * v.x + m.yy * v.y + m.yz * v.z,
+            m.xz * v.x + m.yz * v.y + m.zz * v.z};
 }
 
 // transpose(m) * v

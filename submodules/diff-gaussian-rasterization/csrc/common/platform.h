@@ -9,7 +9,7 @@
 #define GS_UNROLL
 #endif
 
-#ifndef __CUDACC_RTC__  // NVRTC has the overloads of sqrt, exp, log, ceil, sin built in, and no standard headers
+#ifndef __CUDACC_RTC__  // NVRTC has sqrt, exp, log, ceil, floor, sin built in, overloaded, and no standard headers
 #include <cmath>
 #endif
 
@@ -18,6 +18,7 @@ namespace gs {
 #ifndef __CUDACC_RTC__
 using std::ceil;
 using std::exp;
+using std::floor;
 using std::log;
 using std::sin;
 using std::sqrt;

@@ -4,8 +4,7 @@
 // where J is the Jacobian of the projection at p, its x/z and y/z clamped to the picture with a margin.
 #pragma once
 
-#include "constants.h"
-#include "linalg.h"
+#include "spread.h"
 
 namespace gs {
 
@@ -35,19 +34,23 @@ struct Projection {
     T radius;              // half length (px) of the ellipse that the box encloses
 };
 
-// The gradient of the loss in a projection.
+// The gradient of the loss in a projection, and in the opacity that is blended.
 template <typename T>
 struct ProjectionGradient {
     Vec2<T> mean;
     T a, b, c;
     T depth;
+    T opacity;
 };
 
+// The gradient of the loss in a Gaussian; of scale and quat, as given and not normalized, or of the covariance.
 template <typename T>
 struct GaussianGradient {
     Vec3<T> mean;
     Vec3<T> scale;
-    Vec4<T> quat;  // of the quaternion as given, not normalized
+    Vec4<T> quat;
+    Symmetric3<T> covariance;
+    T opacity;
 };
 
 // From cam_from_world (4x4, row-major) and intrinsics fx, fy, cx, cy.
@@ -104,49 +107,61 @@ GS_FN ProjectionFrame<T> projection_frame(const Camera<T>& camera, Vec3<T> cente
     return f;
 }
 
-// Projects one Gaussian (scale > 0, opacity in [0, 1]; the quaternion is normalized here). False, and `out` unset, when
-// it is not drawn: too near, too faint to reach ALPHA_MIN, outside of the picture, or not finite.
-template <typename T>
-GS_FN bool project(const Camera<T>& camera, Vec3<T> mean, Vec3<T> scale, Vec4<T> quat, T opacity,
-                   Projection<T>* out) {
+// Projects one Gaussian (opacity in [0, 1]; an antialiased one becomes fainter). False, and `out` unset, when it is not
+// drawn: too near, too faint to reach ALPHA_MIN, outside of the picture, or not finite. `radius`: screen_radius, drawn or
+// not.
+template <typename T, template <typename> class Shape>
+GS_FN bool project(const Camera<T>& camera, Vec3<T> mean, const Shape<T>& shape, bool antialiased, T* opacity,
+                   Projection<T>* out, int* radius) {
+    *radius = 0;
     const Vec3<T> center = camera.rotation * mean + camera.translation;
+    if (!(center.z > T(NEAR_PLANE))) return false;
+    const ProjectionFrame<T> f = projection_frame(camera, center, scale_of(shape), rotation_of_shape(shape));
+    const Spread<T> s = spread_of(shape, f.row_x, f.row_y);
+    const T d = T(COVARIANCE_DILATION), inverse = T(1) / s.dilated();
+    if (antialiased) *opacity *= s.kept();
     // alpha >= ALPHA_MIN where a dx^2 + 2 b dx dy + c dy^2 <= level
-    const T level = T(2) * log(opacity / T(ALPHA_MIN));
-    if (!(center.z > T(NEAR_PLANE)) || !(level > 0)) return false;
-    T inverse_length;
-    const Mat3<T> rotation = rotation_of(normalized(quat, T(QUAT_LENGTH_MIN), &inverse_length));
-    const ProjectionFrame<T> f = projection_frame(camera, center, scale, rotation);
-
-    const T d = T(COVARIANCE_DILATION);
-    const T xx = dot(f.row_x, f.row_x), yy = dot(f.row_y, f.row_y), xy = dot(f.row_x, f.row_y);
-    const Vec3<T> normal = cross(f.row_x, f.row_y);
-    // |x|^2 |y|^2 - (x.y)^2 = |x cross y|^2 keeps the determinant positive for needle-shaped splats in float.
-    const T determinant = dot(normal, normal) + d * (xx + yy) + d * d;
-    const T inverse = T(1) / determinant;
+    const T level = T(2) * log(*opacity / T(ALPHA_MIN));
     out->mean = {f.jx * center.x + camera.cx, f.jy * center.y + camera.cy};
-    out->a = (yy + d) * inverse;
-    out->b = -xy * inverse;
-    out->c = (xx + d) * inverse;
+    out->a = (s.yy + d) * inverse;
+    out->b = -s.xy * inverse;
+    out->c = (s.xx + d) * inverse;
     out->depth = center.z;
-
-    out->extent_x = sqrt((xx + d) * level);
-    out->extent_y = sqrt((yy + d) * level);
-    const T half_difference = T(0.5) * (xx - yy);
-    out->radius = sqrt((T(0.5) * (xx + yy) + d + sqrt(half_difference * half_difference + xy * xy)) * level);
+    out->extent_x = sqrt((s.xx + d) * level);
+    out->extent_y = sqrt((s.yy + d) * level);
+    *radius = screen_radius(s, out->mean, camera.width, camera.height);
+    const T half_difference = T(0.5) * (s.xx - s.yy);
+    out->radius = sqrt((T(0.5) * (s.xx + s.yy) + d + sqrt(half_difference * half_difference + s.xy * s.xy)) * level);
     // Written so that NaN and infinity fail.
-    return out->radius < T(1e9) && out->mean.x + out->extent_x > 0 && out->mean.x - out->extent_x < T(camera.width) &&
-           out->mean.y + out->extent_y > 0 && out->mean.y - out->extent_y < T(camera.height);
+    return level > 0 && out->radius < T(1e9) && out->mean.x + out->extent_x > 0 &&
+           out->mean.x - out->extent_x < T(camera.width) && out->mean.y + out->extent_y > 0 &&
+           out->mean.y - out->extent_y < T(camera.height);
 }
 
 // The gradient of the covariance entries xx, xy, yy from that of the conic a, b, c: -K G K with K the conic.
 template <typename T>
-GS_FN void conic_backward(T a, T b, T c, const ProjectionGradient<T>& v, T* v_xx, T* v_xy, T* v_yy) {
+GS_FN SpreadGradient<T> conic_backward(T a, T b, T c, const ProjectionGradient<T>& v) {
     const T half_b = T(0.5) * v.b;
     const T g00 = v.a * a + half_b * b, g01 = v.a * b + half_b * c;
     const T g10 = half_b * a + v.c * b, g11 = half_b * b + v.c * c;
-    *v_xx = -(a * g00 + b * g10);
-    *v_xy = -T(2) * (a * g01 + b * g11);
-    *v_yy = -(b * g01 + c * g11);
+    return {-(a * g00 + b * g10), -T(2) * (a * g01 + b * g11), -(b * g01 + c * g11)};
+}
+
+// The gradient of the shape from those of the rows of U and of the rotation that projection_frame took.
+template <typename T>
+GS_FN void shape_backward(const Ellipsoid<T>& shape, const ProjectionFrame<T>& f, Vec3<T> v_row_x, Vec3<T> v_row_y,
+                          const SpreadGradient<T>&, const Mat3<T>& v_rotation, GaussianGradient<T>* out) {
+    T inverse_length;
+    const Vec4<T> unit = normalized(shape.quat, T(QUAT_LENGTH_MIN), &inverse_length);
+    out->scale = scaled(v_row_x, f.jx * f.axes.row[0] + f.jxz * f.axes.row[2]) +
+                 scaled(v_row_y, f.jy * f.axes.row[1] + f.jyz * f.axes.row[2]);
+    out->quat = normalized_backward(unit, inverse_length, rotation_backward(unit, v_rotation));
+}
+
+template <typename T>
+GS_FN void shape_backward(const GivenCovariance<T>&, const ProjectionFrame<T>& f, Vec3<T>, Vec3<T>,
+                          const SpreadGradient<T>& v, const Mat3<T>&, GaussianGradient<T>* out) {
+    out->covariance = covariance_backward(f.row_x, f.row_y, v);
 }
 
 // The gradient of the center in the camera (and of the intrinsics) from those of mean2d, depth and the entries of J.
@@ -170,32 +185,32 @@ GS_FN Vec3<T> center_backward(const ProjectionFrame<T>& f, const ProjectionGradi
     return v_center;
 }
 
-// The backward pass of `project` for a Gaussian that was drawn. The gradient of the camera is added to `v_camera`.
-template <typename T>
-GS_FN GaussianGradient<T> project_backward(const Camera<T>& camera, Vec3<T> mean, Vec3<T> scale, Vec4<T> quat,
-                                           const Projection<T>& projected, const ProjectionGradient<T>& v,
-                                           CameraGradient<T>* v_camera) {
-    T inverse_length;
-    const Vec4<T> unit = normalized(quat, T(QUAT_LENGTH_MIN), &inverse_length);
-    const Mat3<T> rotation = rotation_of(unit);
-    const Vec3<T> center = camera.rotation * mean + camera.translation;
+// The backward pass of `project` for a Gaussian that was drawn with the conic (a, b, c); `opacity` as project got it. The
+// gradient of the camera is added to `v_camera`.
+template <typename T, template <typename> class Shape>
+GS_FN GaussianGradient<T> project_backward(const Camera<T>& camera, Vec3<T> mean, const Shape<T>& shape,
+                                           bool antialiased, T opacity, const Projection<T>& projected,
+                                           const ProjectionGradient<T>& v, CameraGradient<T>* v_camera) {
+    const Vec3<T> center = camera.rotation * mean + camera.translation, scale = scale_of(shape);
+    const Mat3<T> rotation = rotation_of_shape(shape);
     const ProjectionFrame<T> f = projection_frame(camera, center, scale, rotation);
 
-    T v_xx, v_xy, v_yy;
-    conic_backward(projected.a, projected.b, projected.c, v, &v_xx, &v_xy, &v_yy);
-    const Vec3<T> v_row_x = T(2) * v_xx * f.row_x + v_xy * f.row_y;
-    const Vec3<T> v_row_y = T(2) * v_yy * f.row_y + v_xy * f.row_x;
-
+    GaussianGradient<T> out = {};
+    SpreadGradient<T> v_spread = conic_backward(projected.a, projected.b, projected.c, v);
+    out.opacity = v.opacity;
+    if (antialiased) {
+        const Spread<T> s = spread_of(shape, f.row_x, f.row_y);
+        out.opacity *= s.kept();
+        kept_backward(s, v.opacity * opacity, &v_spread);
+    }
+    Vec3<T> v_row_x, v_row_y;
+    rows_backward(shape, f.row_x, f.row_y, v_spread, &v_row_x, &v_row_y);
     const Vec3<T> scaled_v_x = scaled(v_row_x, scale), scaled_v_y = scaled(v_row_y, scale);
     const T v_jx = dot(scaled_v_x, f.axes.row[0]), v_jxz = dot(scaled_v_x, f.axes.row[2]);
     const T v_jy = dot(scaled_v_y, f.axes.row[1]), v_jyz = dot(scaled_v_y, f.axes.row[2]);
     const Mat3<T> v_axes = {{f.jx * scaled_v_x, f.jy * scaled_v_y, f.jxz * scaled_v_x + f.jyz * scaled_v_y}};
 
-    GaussianGradient<T> out;
-    out.scale = scaled(v_row_x, f.jx * f.axes.row[0] + f.jxz * f.axes.row[2]) +
-                scaled(v_row_y, f.jy * f.axes.row[1] + f.jyz * f.axes.row[2]);
-    const Mat3<T> v_rotation = transposed(camera.rotation) * v_axes;
-    out.quat = normalized_backward(unit, inverse_length, rotation_backward(unit, v_rotation));
+    shape_backward(shape, f, v_row_x, v_row_y, v_spread, transposed(camera.rotation) * v_axes, &out);
     const Vec3<T> v_center = center_backward(f, v, v_jx, v_jxz, v_jy, v_jyz, v_camera);
     out.mean = transposed_times(camera.rotation, v_center);
     add(v_camera->rotation, v_axes * transposed(rotation));

@@ -57,7 +57,7 @@ std::vector<int32_t> tiles_of_slots(const Views<T>& views, int64_t count, const 
     for (int64_t i = 0; i < count; ++i) {
         if (slot_begin[i] == slot_begin[i + 1]) continue;
         int32_t* to = tile_of.data() + (slot_begin[i] - slot_begin[0]);
-        for_each_tile_row(splats[i].projection, views.width, views.height, [&](int row, int first, int last) {
+        for_each_tile_row(splats[i].projection, splats[i].limit, views.width, views.height, [&](int row, int first, int last) {
             for (int column = first; column <= last; ++column) *to++ = row * tiles_x + column;
         });
     }

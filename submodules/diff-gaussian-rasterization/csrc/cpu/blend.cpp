@@ -64,7 +64,7 @@ inline bool blend_vector(const Splat<T>& s, Simd<T> power, int v, int index, Til
     state.red[v] += weight * s.color.x;
     state.green[v] += weight * s.color.y;
     state.blue[v] += weight * s.color.z;
-    state.depth[v] += weight * s.projection.depth;
+    state.depth[v] += weight * s.shown_depth;
     state.transmittance[v] = before - weight;
     return any_lane(takes);
 }

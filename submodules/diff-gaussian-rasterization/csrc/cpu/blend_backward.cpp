@@ -82,7 +82,7 @@ inline void backward_vector(const Splat<T>& s, const TilePixels<T>& pixels, Simd
     const Simd<T> inverse = T(1) / (T(1) - alpha);
     const Simd<T> before = state.transmittance[v] * inverse, weight = alpha * before;
     Simd<T> e = state.red[v] * s.color.x + state.green[v] * s.color.y + state.blue[v] * s.color.z;
-    if (DEPTH) e += state.depth[v] * s.projection.depth;
+    if (DEPTH) e += state.depth[v] * s.shown_depth;
     const Simd<T> v_alpha = before * e - state.behind[v] * inverse;
     state.behind[v] += weight * e;
     state.transmittance[v] = before;

@@ -270,7 +270,9 @@ void fill_tangents(const Cloud<T>& cloud, const Camera<T>& camera, Vec3<T> pivot
     for (int64_t i = 0; i < cloud.count; ++i) {
         if (slot_begin[i] == slot_begin[i + 1]) continue;
         const Projection<T>& p = splats[i].projection;
-        out[i].power = power_tangent(camera, pivot, cloud.mean(i), cloud.scale(i), cloud.quat(i), p.a, p.b, p.c, detail);
+        const Ellipsoid<T> shape = cloud.ellipsoid(i);
+        out[i].power =
+            power_tangent(camera, pivot, cloud.mean(i), shape.scale, shape.quat, p.a, p.b, p.c, detail);
         out[i].opacity = splats[i].opacity * out[i].power.compensation;
         out[i].power_min = power_min_of(out[i].opacity);
         if (cloud.sh_count > 1)

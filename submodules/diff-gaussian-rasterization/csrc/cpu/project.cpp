@@ -42,24 +42,32 @@ void for_each_in_parallel(const Views<T>& views, int64_t count, Visit visit) {
 
 // Writes the splat and returns the number of tiles that it touches; 0 when it is not drawn.
 template <typename T>
-int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i, Splat<T>* out, int32_t* radius) {
-    *radius = 0;
-    const T opacity = cloud.opacities[i];
+int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, const Views<T>& views, int64_t i, Splat<T>* out,
+                    int32_t* radius, int32_t* radius_of_3dgs) {
+    T opacity = cloud.opacities[i];
     Projection<T> p;
-    if (!project(camera, cloud.mean(i), cloud.scale(i), cloud.quat(i), opacity, &p)) return 0;
-    *radius = int32_t(ceil(p.radius));
+    const Vec3<T> mean = cloud.mean(i);
+    const bool drawn =
+        cloud.quats ? project(camera, mean, cloud.ellipsoid(i), cloud.antialiased, &opacity, &p, radius_of_3dgs)
+                    : project(camera, mean, cloud.covariance(i), cloud.antialiased, &opacity, &p, radius_of_3dgs);
+    *radius = drawn ? int32_t(ceil(p.radius)) : 0;
+    if (!drawn || (views.tiles_of_3dgs && *radius_of_3dgs == 0)) return 0;
+    const T limit = views.tiles_of_3dgs ? T(*radius_of_3dgs) : T(0);
     int64_t tiles = 0;
-    for_each_tile_row(p, camera.width, camera.height, [&](int, int first, int last) { tiles += last - first + 1; });
-    if (tiles) *out = {p, opacity, power_min_of(opacity), seen_color(cloud, camera, i), {}};
+    for_each_tile_row(p, limit, camera.width, camera.height, [&](int, int first, int last) { tiles += last - first + 1; });
+    const T shown_depth = views.inverse_depth ? T(1) / p.depth : p.depth;
+    if (tiles) *out = {p, opacity, power_min_of(opacity), seen_color(cloud, camera, i), shown_depth, limit};
     return tiles;
 }
 
-// Fills splats (B, N), radii (B, N) and slot_begin (B * N + 1), the running count of tiles. Returns the number of entries.
+// Fills splats (B, N), both kinds of radii (B, N) and slot_begin (B * N + 1), the running count of tiles. Returns the
+// number of entries.
 template <typename T>
-int64_t project_all(const Cloud<T>& cloud, const Views<T>& views, Splat<T>* splats, int32_t* radii, int64_t* slot_begin) {
+int64_t project_all(const Cloud<T>& cloud, const Views<T>& views, Splat<T>* splats, int32_t* radii,
+                    int32_t* radii_of_3dgs, int64_t* slot_begin) {
     const int64_t all = views.count * cloud.count;
     for_each_in_parallel(views, cloud.count, [&](int64_t, int64_t, const Camera<T>& camera, int64_t i, int64_t k) {
-        slot_begin[k + 1] = project_one(cloud, shifted(camera, views, k), i, splats + k, radii + k);
+        slot_begin[k + 1] = project_one(cloud, shifted(camera, views, k), views, i, splats + k, radii + k, radii_of_3dgs + k);
     });
     slot_begin[0] = 0;
     for (int64_t k = 0; k < all; ++k) slot_begin[k + 1] += slot_begin[k];
@@ -86,11 +94,36 @@ SplatGradient<T> gather(const SplatGradient<T>* slots, int64_t begin, int64_t en
 }
 
 template <typename T>
-void backward_one(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i, const Splat<T>& splat,
+GaussianGradient<T> shape_and_place(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i, const Splat<T>& splat,
+                                    const ProjectionGradient<T>& v, CameraGradient<T>* v_camera) {
+    const T opacity = cloud.opacities[i];
+    if (cloud.quats)
+        return project_backward(camera, cloud.mean(i), cloud.ellipsoid(i), cloud.antialiased, opacity,
+                                splat.projection, v, v_camera);
+    return project_backward(camera, cloud.mean(i), cloud.covariance(i), cloud.antialiased, opacity, splat.projection, v,
+                            v_camera);
+}
+
+// Adds the gradient of the scales and the quaternion, or of the covariance.
+template <typename T>
+void add_shape(const GaussianGradient<T>& g, bool by_covariance, int64_t i, const CloudGradient<T>& out) {
+    if (by_covariance) {
+        const Symmetric3<T>& c = g.covariance;
+        const T entries[6] = {c.xx, c.xy, c.xz, c.yy, c.yz, c.zz};
+        for (int k = 0; k < 6; ++k) out.scales[6 * i + k] += entries[k];
+        return;
+    }
+    T *s = out.scales + 3 * i, *q = out.quats + 4 * i;
+    s[0] += g.scale.x, s[1] += g.scale.y, s[2] += g.scale.z;
+    q[0] += g.quat.w, q[1] += g.quat.x, q[2] += g.quat.y, q[3] += g.quat.z;
+}
+
+template <typename T>
+void backward_one(const Cloud<T>& cloud, const Camera<T>& camera, bool inverse_depth, int64_t i, const Splat<T>& splat,
                   const SplatGradient<T>& v, const CloudGradient<T>& out, CameraGradient<T>* v_camera) {
-    const ProjectionGradient<T> v_projection = {{v.mean_x, v.mean_y}, v.a, v.b, v.c, v.depth};
-    GaussianGradient<T> g = project_backward(camera, cloud.mean(i), cloud.scale(i), cloud.quat(i), splat.projection,
-                                             v_projection, v_camera);
+    const T v_depth = inverse_depth ? -splat.shown_depth * splat.shown_depth * v.depth : v.depth;
+    GaussianGradient<T> g = shape_and_place(
+        cloud, camera, i, splat, ProjectionGradient<T>{{v.mean_x, v.mean_y}, v.a, v.b, v.c, v_depth, v.opacity}, v_camera);
     const Vec3<T> v_color = {v.red, v.green, v.blue};
     if (cloud.sh_count == 0) {
         out.colors[3 * i] += v_color.x;
@@ -101,11 +134,10 @@ void backward_one(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i, con
                                                  splat.color, v_color, out.colors + 3 * cloud.sh_count * i);
         if (cloud.sh_count > 1) view_vector_backward(camera, v_view, &g.mean, v_camera);
     }
-    out.opacities[i] += v.opacity;
-    T *m = out.means + 3 * i, *s = out.scales + 3 * i, *q = out.quats + 4 * i;
+    out.opacities[i] += g.opacity;
+    T* m = out.means + 3 * i;
     m[0] += g.mean.x, m[1] += g.mean.y, m[2] += g.mean.z;
-    s[0] += g.scale.x, s[1] += g.scale.y, s[2] += g.scale.z;
-    q[0] += g.quat.w, q[1] += g.quat.x, q[2] += g.quat.y, q[3] += g.quat.z;
+    add_shape(g, !cloud.quats, i, out);
 }
 
 template <typename T>
@@ -133,7 +165,8 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
                                                  int64_t k) {
         if (slot_begin[k] == slot_begin[k + 1]) return;
         const SplatGradient<T> v = gather(slots, slot_begin[k], slot_begin[k + 1]);
-        backward_one(cloud, shifted(camera, views, k), i, splats[k], v, out, &partial[chunk * views.count + view]);
+        backward_one(cloud, shifted(camera, views, k), views.inverse_depth, i, splats[k], v, out,
+                     &partial[chunk * views.count + view]);
         if (out.offsets) {
             out.offsets[2 * k] = v.mean_x;
             out.offsets[2 * k + 1] = v.mean_y;
@@ -148,22 +181,25 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
 }  // namespace gs
 
 #define GS_PROJECT(T, SUFFIX)                                                                                          \
-    GS_EXPORT int64_t gs_project_##SUFFIX(int64_t count, const T* means, const T* scales, const T* quats,              \
-                                          const T* opacities, const T* colors, int64_t sh_count, int64_t view_count,       \
-                                          const T* cam_from_world, const T* intrinsics, const T* offsets, int64_t width, \
-                                          int64_t height, gs::Splat<T>* splats, int32_t* radii, int64_t* slot_begin) {     \
-        const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count)};                         \
-        const gs::Views<T> views = {view_count, cam_from_world, intrinsics, offsets, int(width), int(height)};                   \
-        return gs::project_all(cloud, views, splats, radii, slot_begin);                                               \
+    GS_EXPORT int64_t gs_project_##SUFFIX(                                                                             \
+        int64_t count, const T* means, const T* scales, const T* quats, const T* opacities, const T* colors,           \
+        int64_t sh_count, int64_t view_count, const T* cam_from_world, const T* intrinsics, const T* offsets,          \
+        int64_t width, int64_t height, int64_t antialiased, int64_t inverse_depth, int64_t tiles_of_3dgs,              \
+        gs::Splat<T>* splats, int32_t* radii, int32_t* radii_of_3dgs, int64_t* slot_begin) {                           \
+        const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count), antialiased != 0};  \
+        const gs::Views<T> views = {view_count, cam_from_world, intrinsics, offsets, int(width), int(height),          \
+                                    inverse_depth != 0, tiles_of_3dgs != 0};                                           \
+        return gs::project_all(cloud, views, splats, radii, radii_of_3dgs, slot_begin);                                \
     }                                                                                                                  \
     GS_EXPORT void gs_project_backward_##SUFFIX(                                                                       \
         int64_t count, const T* means, const T* scales, const T* quats, const T* opacities, const T* colors,           \
-        int64_t sh_count, int64_t view_count, const T* cam_from_world, const T* intrinsics, const T* offsets, int64_t width, \
-        int64_t height, const gs::Splat<T>* splats, const int64_t* slot_begin, const gs::SplatGradient<T>* slots,          \
-        T* v_means, T* v_scales, T* v_quats, T* v_opacities, T* v_colors, T* v_cam_from_world, T* v_intrinsics,        \
-        T* v_offsets) {                                                                                                \
-        const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count)};                         \
-        const gs::Views<T> views = {view_count, cam_from_world, intrinsics, offsets, int(width), int(height)};                   \
+        int64_t sh_count, int64_t view_count, const T* cam_from_world, const T* intrinsics, const T* offsets,          \
+        int64_t width, int64_t height, int64_t antialiased, int64_t inverse_depth, const gs::Splat<T>* splats,         \
+        const int64_t* slot_begin, const gs::SplatGradient<T>* slots, T* v_means, T* v_scales, T* v_quats,             \
+        T* v_opacities, T* v_colors, T* v_cam_from_world, T* v_intrinsics, T* v_offsets) {                             \
+        const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count), antialiased != 0};  \
+        const gs::Views<T> views = {view_count, cam_from_world, intrinsics, offsets, int(width), int(height),          \
+                                    inverse_depth != 0};                                                               \
         gs::backward_all(cloud, views, splats, slot_begin, slots,                                                      \
                          {v_means, v_scales, v_quats, v_opacities, v_colors, v_cam_from_world, v_intrinsics,           \
                           v_offsets});                                                                                 \

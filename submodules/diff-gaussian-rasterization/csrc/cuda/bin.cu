@@ -45,17 +45,18 @@ extern "C" __global__ void __launch_bounds__(256) allocate_tiles(int tiles, int 
 }
 
 // Writes (depth, index, parts) of every splat into the lists of the tiles that it touches, by the tiles' counters.
+// limits: radii_of_3dgs, or null.
 extern "C" __global__ void __launch_bounds__(128) scatter_splats(const int* live, int n, int stride, int tiles_x,
                                                                  int tiles_y, int capacity, const Splat* splats,
-                                                                 const int* radii, int* counters, u64* keys,
-                                                                 const int* overflow) {
+                                                                 const int* radii, const int* limits, int* counters,
+                                                                 u64* keys, const int* overflow) {
     __shared__ WarpRows rows[128 / WARP];
     const int i = blockIdx.x * 128 + threadIdx.x, slot = blockIdx.y;
     const bool live_here = i < live_count(live, n);
     if (!__any_sync(ALL_LANES, live_here) || *overflow != 0) return;
     const bool drawn = live_here && radii[slot * stride + i] != 0;
     Projection<float> p = {};
-    if (drawn) p = projection_of(splats[slot * stride + i]);
+    if (drawn) p = projection_of(splats[slot * stride + i], limits == nullptr ? 0 : float(limits[slot * stride + i]));
     int* slot_counters = counters + size_t(slot) * tiles_x * tiles_y * COUNTER_STRIDE;
     const int first = i - int(threadIdx.x % WARP);
     for_each_tile_of_warp(rows[threadIdx.x / WARP], drawn, p, tiles_x, tiles_y,

@@ -29,10 +29,11 @@ struct alignas(16) Waiting {
     float red, green, blue, unused_too;
 };
 
-GS_FN Waiting waiting_of(const Splat& s) {
+// inverse: whether the depth picture sums 1 / z.
+GS_FN Waiting waiting_of(const Splat& s, int inverse) {
     const float half = float(-0.5 * LOG2_E);
     const float a = half * s.a, b = -float(LOG2_E) * s.b, c = half * s.c;
-    return {s.x, s.y, a, b, c, log2f(s.opacity), s.depth, 0, s.red, s.green, s.blue, 0};
+    return {s.x, s.y, a, b, c, log2f(s.opacity), inverse ? 1.0f / s.depth : s.depth, 0, s.red, s.green, s.blue, 0};
 }
 
 // 0 where the splat is skipped. Rounding must not lift the power above 0.
@@ -64,11 +65,11 @@ GS_FN void blend_one(const Waiting& s, ForwardPixel& p) {
 
 using namespace gs;
 
-// image (slots, 3, height, width), remaining (slots, height, width) = transmittance at the end; depth may be null.
+// image (slots, 3, height, width), alpha and depth (slots, height, width), both may be null.
 extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     blend_forward(int tiles_x, int tiles, int stride, int width, int height, const int* starts, const int* ends,
-                  const u32* entries, const Splat* splats, const float* background, float* image, float* remaining,
-                  float* depth, const int* overflow) {
+                  const u32* entries, const Splat* splats, const float* background, int inverse_depth, float* image,
+                  float* alpha, float* depth, const int* overflow) {
     __shared__ Waiting stage[BLEND_WARPS][WARP];
     __shared__ u32 rings[BLEND_WARPS][RING];
     if (*overflow != 0) return;
@@ -85,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];
     while (walker.count > 0 && !__all_sync(ALL_LANES, pixel.done)) {
         const int count = min_of(int(walker.count), WARP);
-        batch[at.lane] = waiting_of(own);
+        batch[at.lane] = waiting_of(own, inverse_depth);
         walker.take(count);
         walker.look_ahead(WARP);
         if (u32(at.lane) < walker.count) own = slot_splats[walker.waiting(at.lane)];  // arrives while these are blended
@@ -99,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP)
     out[0] = pixel.red + pixel.left * background[0];
     out[plane] = pixel.green + pixel.left * background[1];
     out[2 * plane] = pixel.blue + pixel.left * background[2];
-    remaining[plane * slot + offset] = pixel.left;
+    if (alpha != nullptr) alpha[plane * slot + offset] = 1 - pixel.left;
     if (depth != nullptr) depth[plane * slot + offset] = pixel.depth;
 }
 
@@ -201,7 +202,7 @@ GS_FN void add_sums(SplatSums v, int half, bool any, SplatSums* out) {
 // A part of the backward pass of a picture; the kernels' arguments are explained there.
 template <bool DEPTH>
 GS_FN void blend_backward_part(BackwardStage& stage, const Place& at, BackwardPixel pixel, Walker walker,
-                               const Splat* splats, SplatSums* sums) {
+                               const Splat* splats, int inverse_depth, SplatSums* sums) {
     stage.gradient[at.lane] = pixel.gradient;
     const float first_x = pixel.x - float(at.lane % PART_W), first_y = pixel.y - float(at.lane / PART_W);
     const int k = at.lane % BATCH, half = at.lane / BATCH;
@@ -212,7 +213,7 @@ GS_FN void blend_backward_part(BackwardStage& stage, const Place& at, BackwardPi
         const int count = min_of(int(walker.count), BATCH);
         const Splat own = coming;
         const u32 index = k < count ? walker.waiting(k) : 0;
-        if (half == 0) stage.splats[k] = waiting_of(own);
+        if (half == 0) stage.splats[k] = waiting_of(own, inverse_depth);
         walker.take(count);
         walker.look_ahead(BATCH);
         if (u32(k) < walker.count) coming = splats[walker.waiting(k)];  // arrives while these are blended
@@ -233,12 +234,12 @@ GS_FN void blend_backward_part(BackwardStage& stage, const Place& at, BackwardPi
 
 }  // namespace gs
 
-// The gradient of every splat, added to `sums` (slots, stride), from those of the picture, and of remaining and depth
+// The gradient of every splat, added to `sums` (slots, stride), from those of the picture, and of alpha and depth
 // where these are given. Walks front to back again, so that what is drawn is decided exactly as forward.
 extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP, BACKWARD_BLOCKS)
     blend_backward(int tiles_x, int tiles, int stride, int width, int height, const int* starts, const int* ends,
-                   const u32* entries, const Splat* splats, const float* image, const float* remaining,
-                   const float* depth, const float* v_image, const float* v_remaining, const float* v_depth,
+                   const u32* entries, const Splat* splats, int inverse_depth, const float* image, const float* alpha,
+                   const float* depth, const float* v_image, const float* v_alpha, const float* v_depth,
                    SplatSums* sums, const int* overflow) {
     __shared__ BackwardStage stages[BLEND_WARPS];
     if (*overflow != 0) return;
@@ -257,11 +258,11 @@ extern "C" __global__ void __launch_bounds__(BLEND_WARPS* WARP, BACKWARD_BLOCKS)
         pixel.gradient = {g[0], g[plane], g[2 * plane], v_depth == nullptr ? 0.0f : v_depth[place]};
         pixel.behind = g[0] * color[0] + g[plane] * color[plane] + g[2 * plane] * color[2 * plane];
         if (v_depth != nullptr) pixel.behind += pixel.gradient.w * depth[place];
-        if (v_remaining != nullptr) pixel.behind += v_remaining[place] * remaining[place];
+        if (v_alpha != nullptr) pixel.behind -= v_alpha[place] * (1 - alpha[place]);
     }
     const Walker walker = {entries, start, end, at.part, at.lane, stage.ring, 0, 0};
     const Splat* slot_splats = splats + size_t(slot) * stride;
     SplatSums* slot_sums = sums + size_t(slot) * stride;
-    if (v_depth == nullptr) blend_backward_part<false>(stage, at, pixel, walker, slot_splats, slot_sums);
-    else blend_backward_part<true>(stage, at, pixel, walker, slot_splats, slot_sums);
+    if (v_depth == nullptr) blend_backward_part<false>(stage, at, pixel, walker, slot_splats, 0, slot_sums);
+    else blend_backward_part<true>(stage, at, pixel, walker, slot_splats, inverse_depth, slot_sums);
 }

@@ -39,7 +39,6 @@ struct alignas(16) SplatSums {
 struct SplatGradient {
     ProjectionGradient<float> projection;
     Vec3<float> color;
-    float opacity;
 };
 
 // power = -(a dx^2 + c dy^2) / 2 - b dx dy with d = pixel - mean, and dL/dopacity = dL/dpower / opacity.
@@ -51,11 +50,12 @@ GS_FN SplatGradient splat_gradient(const Splat& s, const SplatSums& v) {
     out.projection.c = -0.5f * v.hyy;
     out.projection.depth = v.depth;
     out.color = {v.red, v.green, v.blue};
-    out.opacity = opacity_backward(s.opacity, v.h);
+    out.projection.opacity = opacity_backward(s.opacity, v.h);
     return out;
 }
 
-GS_FN Projection<float> projection_of(const Splat& s) {
+// `limit`: the radius for box_of_3dgs, 0 for none; nobody needs the splat's own any more.
+GS_FN Projection<float> projection_of(const Splat& s, float limit = 0) {
     Projection<float> p;
     p.mean = {s.x, s.y};
     p.a = s.a;
@@ -64,12 +64,19 @@ GS_FN Projection<float> projection_of(const Splat& s) {
     p.depth = s.depth;
     p.extent_x = s.extent_x;
     p.extent_y = s.extent_y;
-    p.radius = 0;
+    p.radius = limit;
     return p;
 }
 
 GS_FN Vec3<float> load3(const float* p) { return {p[0], p[1], p[2]}; }
 GS_FN Vec4<float> load4(const float* p) { return {p[0], p[1], p[2], p[3]}; }
+GS_FN Ellipsoid<float> load_ellipsoid(const float* scales, const float* quats, int i) {
+    return {load3(scales + 3 * i), load4(quats + 4 * i)};
+}
+GS_FN GivenCovariance<float> load_covariance(const float* covariances, int i) {
+    const float* c = covariances + 6 * i;
+    return {{c[0], c[1], c[2], c[3], c[4], c[5]}};
+}
 
 // Which view a slot of this step shows: the slot itself, or its entry in the schedule `order` (steps, slots).
 GS_FN int view_of(const int* order, const int* step, int slots, int slot) {

@@ -15,7 +15,8 @@ GS_FN int clamp_int(float value, int low, int high) {
     return int(min_of(max_of(value, float(low)), float(high)));
 }
 
-// Calls visit(tile, parts) for every tile of one row of tiles with a pixel center inside the ellipse; bit 2 r + c of
+// Calls visit(tile, parts) for every tile of one row of tiles with a pixel center inside the ellipse, within box_of_3dgs
+// of p.radius; bit 2 r + c of
 // `parts` stands for the part in row r of 4 and column c of 2.
 template <typename Visit>
 GS_FN void visit_row(const Projection<float>& p, int row, int tiles_x, Visit visit) {
@@ -35,6 +36,9 @@ GS_FN void visit_row(const Projection<float>& p, int row, int tiles_x, Visit vis
         first = min_of(first, low[strip] / 2);
         last = max_of(last, high[strip] / 2);
     }
+    const Box<float> box = box_of_3dgs(p.mean, p.radius);
+    first = max_of(first, int(box.low.x) / TILE);
+    last = min_of(last, int(box.high.x) / TILE - 1);
     for (int column = first; column <= last; ++column) {
         u32 parts = 0;
 #pragma unroll
@@ -72,7 +76,11 @@ GS_FN void for_each_tile_of_warp(WarpRows& shared, bool drawn, const Projection<
     int first = 0, rows = 0;
     if (drawn) {
         first = clamp_int(floorf((p.mean.y - p.extent_y - 0.5f) / TILE), 0, tiles_y);
-        rows = max_of(clamp_int(floorf((p.mean.y + p.extent_y) / TILE), -1, tiles_y - 1) + 1 - first, 0);
+        const Box<float> box = box_of_3dgs(p.mean, p.radius);
+        first = max_of(first, int(box.low.y) / TILE);
+        const int last = min_of(clamp_int(floorf((p.mean.y + p.extent_y) / TILE), -1, tiles_y - 1),
+                                int(box.high.y) / TILE - 1);
+        rows = max_of(last + 1 - first, 0);
         shared.splats[lane] = p;
         shared.first_row[lane] = first;
     }

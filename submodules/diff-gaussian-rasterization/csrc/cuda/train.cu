@@ -88,7 +88,8 @@ GS_FN RawGradient gather(const StepShape& shape, Parameters p, int i, const floa
             make_camera(cam_from_world + 16 * view, intrinsics + 4 * view, shape.width, shape.height);
         CameraGradient<float> unused = {};
         GaussianGradient<float> g =
-            project_backward(camera, mean, scale, quat, projection_of(s), v.projection, &unused);
+            project_backward(camera, mean, Ellipsoid<float>{scale, quat}, false, s.opacity, projection_of(s),
+                             v.projection, &unused);
         const Vec3<float> v_view = sh_color_backward(K, view_vector(camera, mean), p.sh + 3 * K * i,
                                                      {s.red, s.green, s.blue}, v.color, v_sh);
         if (K > 1) view_vector_backward(camera, v_view, &g.mean, &unused);
@@ -96,7 +97,7 @@ GS_FN RawGradient gather(const StepShape& shape, Parameters p, int i, const floa
         out.log_scale = out.log_scale + scaled(g.scale, scale);
         out.quat = {out.quat.w + g.quat.w, out.quat.x + g.quat.x, out.quat.y + g.quat.y, out.quat.z + g.quat.z};
         opacity = s.opacity;
-        v_opacity += v.opacity;
+        v_opacity += g.opacity;
         add_statistics(shape, statistics, i, v);
     }
     out.opacity_logit = v_opacity * opacity * (1 - opacity);

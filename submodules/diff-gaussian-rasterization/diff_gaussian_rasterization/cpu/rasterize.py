@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization.cpu.loader import call
-from diff_gaussian_rasterization.types import Forward, Gradients, PictureGradient, Scene
+from diff_gaussian_rasterization.types import ALL, Forward, Gradients, PictureGradient, Scene, Wanted
 
 TILE = 8  # px; TILE of csrc/cpu/scene.h
 _SPLAT = 16  # scalars of a Splat
@@ -54,16 +54,18 @@ def tile_count(scene: Scene) -> int:
     return scene.cam_from_world.shape[0] * -(-scene.width // TILE) * -(-scene.height // TILE)
 
 
-def project_and_bin(scene: Scene) -> tuple[Tensor, Splats, Lists]:
-    """radii (B, N), the splats, and the tiles' lists, nearest splat first. Raises ValueError beyond 2^31 entries."""
+def project_and_bin(scene: Scene) -> tuple[tuple[Tensor, ...], Splats, Lists]:
+    """Both kinds of radii (B, N), the splats, and the tiles' lists, nearest splat first. Raises ValueError beyond 2^31
+    entries."""
     views, count, dtype = scene.cam_from_world.shape[0], scene.means.shape[0], scene.means.dtype
     splats = Splats(views, count, dtype)
-    radii = torch.empty((views, count), dtype=torch.int32)
+    radii = tuple(torch.empty((views, count), dtype=torch.int32) for _ in range(2))
     entries = call(
         "gs_project",
         dtype,
         *(count, *scene.cloud, scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
-        *(scene.width, scene.height, splats.splats, radii, splats.slot_begin),
+        *(scene.width, scene.height, scene.antialiased, scene.inverse_depth, scene.tiles_of_3dgs),
+        *(splats.splats, *radii, splats.slot_begin),
         result=ctypes.c_int64,
     )
     if entries > _MOST_ENTRIES:
@@ -89,10 +91,10 @@ def forward(scene: Scene) -> Forward:
         *(count, views, scene.width, scene.height, splats.splats, lists.tile_begin, lists.entries, scene.background),
         *(image, alpha, depth, pixels.transmittance, pixels.stop, lists.used),
     )
-    return Forward(image, alpha, depth, radii, [splats.buffer, lists.buffer, pixels.buffer])
+    return Forward(image, alpha, depth, *radii, [splats.buffer, lists.buffer, pixels.buffer])
 
 
-def backward(scene: Scene, state: list[Tensor], v: PictureGradient) -> Gradients:
+def backward(scene: Scene, state: list[Tensor], v: PictureGradient, wanted: Wanted = ALL) -> Gradients:
     """The gradients of a loss from those of the picture and the state of `forward`."""
     views, count, like = scene.cam_from_world.shape[0], scene.means.shape[0], scene.means
     tiles = tile_count(scene)
@@ -116,18 +118,18 @@ def backward(scene: Scene, state: list[Tensor], v: PictureGradient) -> Gradients
         colors=torch.zeros_like(scene.colors),
         cam_from_world=torch.zeros_like(scene.cam_from_world),
         intrinsics=torch.zeros_like(scene.intrinsics),
-        background=v_background.sum(0),
+        background=v_background.sum(0) if wanted.background else like.new_empty(0, 3),
         screen_offsets=like.new_zeros((views, count, 2)),
     )
     call(
         "gs_project_backward",
         like.dtype,
         *(count, *scene.cloud, scene.sh_count, views, scene.cam_from_world, scene.intrinsics, scene.screen_offsets),
-        *(scene.width, scene.height, splats.splats, splats.slot_begin, slots),
+        *(scene.width, scene.height, scene.antialiased, scene.inverse_depth, splats.splats, splats.slot_begin, slots),
         *(out.means, out.scales, out.quats, out.opacities, out.colors, out.cam_from_world, out.intrinsics),
         out.screen_offsets,
     )
-    return out
+    return out if wanted.cameras else out._replace(cam_from_world=like.new_empty(0, 3), intrinsics=like.new_empty(0, 3))
 
 
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float, with_gradient: bool) -> tuple[Tensor, Tensor]:

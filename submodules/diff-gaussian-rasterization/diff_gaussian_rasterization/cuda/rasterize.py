@@ -3,7 +3,9 @@
 Everything runs on torch's current stream of the tensors' device. Shapes as in `rasterize`; all float32 and contiguous.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from diff_gaussian_rasterization.constants import SSIM_RADIUS
 from diff_gaussian_rasterization.cuda.launch import blocks, launch
 from diff_gaussian_rasterization.formulas import ssim_window
-from diff_gaussian_rasterization.types import Forward, Gradients, PictureGradient, Scene
+from diff_gaussian_rasterization.types import ALL, Forward, Gradients, PictureGradient, Scene, Wanted
 
 TILE = 16  # px; csrc/cuda/device.h holds the same sizes
 SPLAT_FLOATS = 12
@@ -62,14 +64,6 @@ class Lists(NamedTuple):
     head: Tensor
     entries: Tensor
 
-    @staticmethod
-    def of(buffer: Tensor, tiles: int) -> "Lists":
-        """The lists in one tensor, as `forward` keeps them."""
-        return Lists(*buffer.tensor_split([_HEADER + 2 * tiles]))
-
-    def joined(self) -> Tensor:
-        return torch.cat(self)
-
     @property
     def flag(self) -> Tensor:
         return self.head[:1]
@@ -112,46 +106,105 @@ class ListBuffers:
         self.entries = torch.empty(entries, dtype=torch.int32, device=self.needed.device)
 
 
-def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[Tensor, Tensor, Lists]:
-    """(radii (B, N), splats (B, N, 12), the sorted lists of all tiles). Waits for the GPU once, to learn how long they
-    are, unless there are `buffers`. Raises ValueError for more Gaussians or tile entries than can be numbered."""
-    means, width, height = scene.means, scene.width, scene.height
-    device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
+_room: dict[torch.device, int] = {}  # tile entries that the next drawing on a device gets room for
+_SPARE = 1.25
+_FORGET = 0.99  # per drawing, of room that was not needed
+Result = TypeVar("Result")
+Radii = tuple[Tensor, ...]  # those of what is drawn, and those of 3DGS
+
+
+def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[Radii, Tensor, Lists]:
+    """(both kinds of radii (B, N), splats (B, N, 12), the sorted lists of all tiles). Waits for the GPU, to learn how
+    long they are, unless there are `buffers`. Raises ValueError for more Gaussians or tile entries than can be numbered."""
+    if buffers is None:
+        radii, splats, lists = _with_room(scene, lambda *made: made)
+        return radii, splats, lists._replace(entries=lists.entries[: int(lists.total.item())])
+    lists = _new_lists(scene, 0)._replace(entries=buffers.entries)
+    radii, splats, counters = _project(scene, lists, buffers.capacity)
+    torch.maximum(buffers.needed, lists.total, out=buffers.needed)
+    _sort(scene, splats, radii, lists, counters, (buffers.keys, buffers.scratch))
+    return radii, splats, lists
+
+
+def _with_room(scene: Scene, draw: Callable[[Radii, Tensor, Lists], Result]) -> Result:
+    """What `draw` makes of (radii, splats, lists). All of it is launched with the room that earlier drawings needed; only
+    then is the GPU asked how much this one needs, which it has counted by then. Where that is more, it is done again: so
+    the host waits, but the GPU does not."""
+    device = scene.means.device
+    while True:
+        room = _room.get(device, 0)
+        lists = _new_lists(scene, room)
+        radii, splats, counters = _project(scene, lists, room)
+        needed_of = _read_later(lists.total)
+        keys, scratch = torch.empty(2, room, dtype=torch.int64, device=device)
+        _sort(scene, splats, radii, lists, counters, (keys, scratch))
+        result = draw(radii, splats, lists)
+        needed = needed_of()
+        _check_entries(needed)
+        _room[device] = min(_MAX_ENTRIES, max(int(room * _FORGET), int(needed * _SPARE)))
+        if needed <= room:
+            return result
+
+
+def _read_later(total: Tensor) -> Callable[[], int]:
+    """How to read a number of the GPU without waiting for what is launched from now on."""
+    if not total.is_cuda:  # the host emulator of the tests
+        return lambda: int(total.item())
+    host, counted = torch.empty(1, dtype=torch.int64, pin_memory=True), torch.cuda.Event()
+    host.copy_(total, non_blocking=True)
+    counted.record(torch.cuda.current_stream(total.device))
+
+    def read() -> int:
+        counted.synchronize()
+        return int(host.item())
+
+    return read
+
+
+def _new_lists(scene: Scene, room: int) -> Lists:
+    tiles = scene.cam_from_world.shape[0] * Grid(scene.width, scene.height).tiles
+    head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=scene.means.device)
+    return Lists(head, head.new_empty(room))
+
+
+def _project(scene: Scene, lists: Lists, room: int) -> tuple[Radii, Tensor, Tensor]:
+    """(both kinds of radii, splats, where each tile's list begins): projects, counts and places the lists."""
+    means, grid = scene.means, Grid(scene.width, scene.height)
+    device, n, views = means.device, means.shape[0], scene.cam_from_world.shape[0]
     if n >= MAX_SPLATS:
         raise ValueError(f"means: the GPU rasterizer draws fewer than {MAX_SPLATS} Gaussians, got {n}")
-    splats, radii = means.new_empty(views, n, SPLAT_FLOATS), torch.empty(views, n, dtype=torch.int32, device=device)
+    splats = means.new_empty(views, n, SPLAT_FLOATS)
+    radii = tuple(torch.empty(views, n, dtype=torch.int32, device=device) for _ in range(2))
     tiles = views * grid.tiles
-    head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=device)
-    lists = Lists(head, head[:0] if buffers is None else buffers.entries)
     counters = torch.zeros(tiles * COUNTER_STRIDE, dtype=torch.int32, device=device)
     launch(
         device, "project_splats", (blocks(n, 128), views, 1), 128,
-        None, n, n, 0, scene.sh_count, *scene[:5], scene.cam_from_world, scene.intrinsics, None, None,
-        width, height, grid.tiles_x, grid.tiles_y, scene.screen_offsets, splats, radii, counters, lists.flag,
+        None, n, n, 0, scene.antialiased, scene.tiles_of_3dgs, scene.sh_count, *scene.cloud, scene.cam_from_world, scene.intrinsics, None,
+        None, scene.width, scene.height, grid.tiles_x, grid.tiles_y, scene.screen_offsets, splats, *radii, counters,
+        lists.flag,
     )  # fmt: skip
     launch(
         device, "allocate_tiles", (blocks(tiles, 256), 1, 1), 256,
-        tiles, buffers.capacity if buffers else _MAX_ENTRIES,
-        counters, lists.starts, lists.ends, lists.total, lists.flag,
+        tiles, room, counters, lists.starts, lists.ends, lists.total, lists.flag,
     )  # fmt: skip
-    if buffers is None:
-        entry_count = int(lists.total.item())
-        _check_entries(entry_count)
-        lists = Lists(head, head.new_empty(entry_count))
-        keys, scratch = torch.empty(2, entry_count, dtype=torch.int64, device=device)
-    else:
-        torch.maximum(buffers.needed, lists.total, out=buffers.needed)
-        entry_count, keys, scratch = buffers.capacity, buffers.keys, buffers.scratch
-    if entry_count:
-        launch(
-            device, "scatter_splats", (blocks(n, 128), views, 1), 128,
-            None, n, n, grid.tiles_x, grid.tiles_y, entry_count, splats, radii, counters, keys, lists.flag,
-        )  # fmt: skip
-        launch(
-            device, "sort_tiles", (tiles, 1, 1), 256,
-            lists.starts, lists.ends, counters, keys, scratch, lists.entries, lists.flag,
-        )  # fmt: skip
-    return radii, splats, lists
+    return radii, splats, counters
+
+
+def _sort(
+    scene: Scene, splats: Tensor, radii: Radii, lists: Lists, counters: Tensor, spare: tuple[Tensor, Tensor]
+) -> None:
+    """Fills the lists; `spare` is two times room for 8 bytes an entry."""
+    grid, (views, n), (keys, scratch) = Grid(scene.width, scene.height), radii[0].shape, spare
+    limits = radii[1] if scene.tiles_of_3dgs else None
+    launch(
+        splats.device, "scatter_splats", (blocks(n, 128), views, 1), 128,
+        None, n, n, grid.tiles_x, grid.tiles_y, keys.shape[0], splats, radii[0], limits, counters, keys,
+        lists.flag,
+    )  # fmt: skip
+    launch(
+        splats.device, "sort_tiles", (views * grid.tiles, 1, 1), 256,
+        lists.starts, lists.ends, counters, keys, scratch, lists.entries, lists.flag,
+    )  # fmt: skip
 
 
 def _check_entries(count: int) -> None:
@@ -161,42 +214,46 @@ def _check_entries(count: int) -> None:
 
 def forward(scene: Scene) -> Forward:
     """Draws the Gaussians. Raises what `project_and_bin` does."""
-    radii, splats, lists = project_and_bin(scene)
-    means, width, height = scene.means, scene.width, scene.height
-    n, views, grid = means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
-    image, remaining, depth = (means.new_empty(views, *c, height, width) for c in ((3,), (), ()))
+    return _with_room(scene, partial(_blend, scene))
+
+
+def _blend(scene: Scene, radii: Radii, splats: Tensor, lists: Lists) -> Forward:
+    views, n, _ = splats.shape
+    grid = Grid(scene.width, scene.height)
+    image, alpha, depth = (splats.new_empty(views, *c, scene.height, scene.width) for c in ((3,), (), ()))
     launch(
-        means.device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
-        grid.tiles_x, grid.tiles, n, width, height, lists.starts, lists.ends, lists.entries, splats, scene.background,
-        image, remaining, depth, lists.flag,
+        splats.device, "blend_forward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
+        grid.tiles_x, grid.tiles, n, scene.width, scene.height, lists.starts, lists.ends, lists.entries, splats,
+        scene.background, scene.inverse_depth, image, alpha, depth, lists.flag,
     )  # fmt: skip
-    return Forward(image, 1 - remaining, depth, radii, [splats, lists.joined(), remaining])
+    return Forward(image, alpha, depth, *radii, [splats, lists.head, lists.entries])
 
 
-def backward(scene: Scene, state: list[Tensor], v: PictureGradient) -> Gradients:
-    """The gradients of a loss from those of the picture and what `forward` made: image, depth, radii, its state."""
-    image, depth, radii, splats, lists, remaining = state
-    means, width, height = scene.means, scene.width, scene.height
-    device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(width, height)
-    kept = Lists.of(lists, views * grid.tiles)
+def backward(scene: Scene, state: list[Tensor], v: PictureGradient, wanted: Wanted = ALL) -> Gradients:
+    """The gradients of a loss from those of the picture and what `forward` made: image, alpha, depth, radii, its
+    state."""
+    image, alpha, depth, radii, splats, *kept = state
+    means, lists = scene.means, Lists(*kept)
+    device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(scene.width, scene.height)
     v_image = torch.zeros_like(image) if v.image is None else v.image.contiguous()
-    v_depth = None if v.depth is None else v.depth.contiguous()
-    v_remaining = None if v.alpha is None else (-v.alpha).contiguous()
+    v_alpha, v_depth = (part if part is None else part.contiguous() for part in v[1:])
     sums = means.new_zeros(views, n, SPLAT_FLOATS)
     launch(
         device, "blend_backward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
-        grid.tiles_x, grid.tiles, n, width, height, kept.starts, kept.ends, kept.entries, splats,
-        image, remaining, depth, v_image, v_remaining, v_depth, sums, kept.flag,
+        grid.tiles_x, grid.tiles, n, scene.width, scene.height, lists.starts, lists.ends, lists.entries, splats,
+        scene.inverse_depth, image, alpha, depth, v_image, v_alpha, v_depth, sums, lists.flag,
     )  # fmt: skip
-    v_scene = (torch.zeros_like(tensor) for tensor in (*scene.cloud, scene.cam_from_world, scene.intrinsics))
-    v_background = (v_image * remaining[:, None]).sum((0, 2, 3))
-    out = Gradients(*v_scene, v_background, means.new_zeros(views, n, 2))
+    v_cloud = [torch.empty_like(tensor) for tensor in scene.cloud]
+    cameras = (scene.cam_from_world, scene.intrinsics)
+    v_cameras = [torch.zeros_like(t) if wanted.cameras else means.new_empty(0, 3) for t in cameras]
+    v_background = (v_image * (1 - alpha)[:, None]).sum((0, 2, 3)) if wanted.background else means.new_empty(0, 3)
+    v_offsets = means.new_empty(views, n, 2)
     launch(
-        device, "backward_splats", (blocks(n, 128), views, 1), 128,
-        n, scene.sh_count, means, scene.scales, scene.quats, scene.colors, scene.cam_from_world, scene.intrinsics,
-        width, height, splats, radii, sums, *out[:7], out.screen_offsets,
+        device, "backward_splats", (blocks(n, 128), 1, 1), 128,
+        n, views, scene.antialiased, scene.inverse_depth, scene.sh_count, *scene.cloud, *cameras,
+        scene.width, scene.height, splats, radii, sums, *v_cloud, *v_cameras, v_offsets,
     )  # fmt: skip
-    return out
+    return Gradients(*v_cloud, *v_cameras, v_background, v_offsets)
 
 
 def photometric_loss(

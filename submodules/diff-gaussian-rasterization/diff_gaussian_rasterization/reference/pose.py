@@ -33,7 +33,7 @@ def predict(cloud: Cloud, fits: Fits, view: int, parameters: Tensor) -> tuple[Te
     """The prediction (3, H, W), held to [0, 1], at `parameters` (8,) = (twist, gain, offset), and alpha (H, W)."""
     pose = moved(fits.cam_from_world[view], parameters[:TWIST], fits.center)
     scene = fits.scene(cloud)._replace(cam_from_world=pose[None], intrinsics=fits.intrinsics[view : view + 1])
-    splats = project(scene, 0)
+    splats, _ = project(scene, 0)
     splats = splats._replace(opacity=splats.opacity * compensation(splats.conic, fits.detail))
     drawn = blend(splats, fits.width, fits.height, torch.zeros_like(fits.background[view]), _BLOCK)
     alpha = drawn[3]

@@ -12,6 +12,7 @@ from torch import Tensor
 from diff_gaussian_rasterization.constants import (
     ALPHA_MAX,
     ALPHA_MIN,
+    ANTIALIASING_MIN,
     COVARIANCE_DILATION,
     FIELD_MARGIN,
     NEAR_PLANE,
@@ -36,21 +37,22 @@ class Splats(NamedTuple):
     conic: Tensor  # (M, 3): a, b, c of power = -(a dx^2 + c dy^2) / 2 - b dx dy
     extent: Tensor  # (M, 2) px, half sizes of the box outside of which alpha < ALPHA_MIN
     opacity: Tensor  # (M,)
-    value: Tensor  # (M, 4): color and camera z, the quantities that are blended
+    value: Tensor  # (M, 4): color and camera z or its inverse, the quantities that are blended
     radius: Tensor  # (M,) px
+    box: Tensor  # (M, 4) px: left, top, right, bottom, the last two exclusive, beyond which it is not drawn
 
 
 def rasterize_reference(scene: Scene, block: int = _BLOCK) -> Rasterized:
     """As `diff_gaussian_rasterization.rasterize`. `block` is the side of the pixel blocks that are blended at once: it
     changes memory and time, never the result."""
     views, means = scene.cam_from_world.shape[0], scene.means
-    pictures, radii = [], means.new_zeros((views, means.shape[0]), dtype=torch.int32)
+    pictures, radii = [], means.new_zeros((2, views, means.shape[0]), dtype=torch.int32)
     for view in range(views):
-        splats = project(scene, view)
+        splats, radii[1, view] = project(scene, view)
         pictures.append(blend(splats, scene.width, scene.height, scene.background, block))
-        radii[view, splats.indices] = splats.radius.detach().to(torch.int32)
+        radii[0, view, splats.indices] = splats.radius.detach().to(torch.int32)
     picture = torch.stack(pictures) if pictures else means.new_zeros((0, 5, scene.height, scene.width))
-    return Rasterized(picture[:, :3], picture[:, 3], picture[:, 4], radii)
+    return Rasterized(picture[:, :3], picture[:, 3], picture[:, 4], *radii)
 
 
 def rotations_of(quats: Tensor) -> Tensor:
@@ -93,13 +95,13 @@ def colors_seen(colors: Tensor, means: Tensor, cam_from_world: Tensor) -> Tensor
     return torch.relu(SH_OFFSET + (basis[..., None] * colors).sum(1))
 
 
-def project(scene: Scene, view: int) -> Splats:
-    """The splats of one view, sorted by camera z, ties by index. Source: EWA splatting with the conventions of 3DGS."""
-    means, opacities, width, height = scene.means, scene.opacities, scene.width, scene.height
+def project(scene: Scene, view: int) -> tuple[Splats, Tensor]:
+    """The splats of one view, sorted by camera z, ties by index, and radii_of_3dgs (N,). Source: EWA splatting with the
+    conventions of 3DGS."""
+    means, size = scene.means, scene.means.new_tensor((scene.width, scene.height))
     rotation, translation = scene.cam_from_world[view, :3, :3], scene.cam_from_world[view, :3, 3]
     centers = means @ rotation.T + translation
-    level = 2 * torch.log(opacities.detach() / ALPHA_MIN)  # alpha >= ALPHA_MIN where -2 power <= level
-    index = torch.nonzero((centers[:, 2] > NEAR_PLANE) & (level > 0))[:, 0]
+    index = torch.nonzero(centers[:, 2] > NEAR_PLANE)[:, 0]
     index = index[torch.sort(centers[index, 2].detach(), stable=True).indices]
     x, y, z = centers[index].unbind(-1)
     fx, fy, cx, cy = scene.intrinsics[view].unbind(-1)
@@ -107,26 +109,62 @@ def project(scene: Scene, view: int) -> Splats:
     if scene.screen_offsets is not None:
         mean = mean + scene.screen_offsets[view, index]
 
-    margin_x, margin_y = FIELD_MARGIN * 0.5 * width, FIELD_MARGIN * 0.5 * height
-    u = torch.clamp(x / z, -(cx + margin_x) / fx, (width - cx + margin_x) / fx)
-    v = torch.clamp(y / z, -(cy + margin_y) / fy, (height - cy + margin_y) / fy)
-    zero = torch.zeros_like(z)
-    jacobian = torch.stack((fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z), dim=-1).unflatten(-1, (2, 3))
-    factor = jacobian @ rotation @ rotations_of(scene.quats[index]) * scene.scales[index][:, None, :]
-    covariance = factor @ factor.mT + COVARIANCE_DILATION * torch.eye(2, dtype=means.dtype, device=means.device)
-    xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
-    conic = torch.stack((yy, -xy, xx), dim=-1) / (xx * yy - xy * xy)[:, None]
+    (xx, xy, yy), bare = _spread(scene, view, index, centers[index])
+    determinant = bare + COVARIANCE_DILATION * (xx + yy) + COVARIANCE_DILATION**2
+    opacity = scene.opacities[index]
+    if scene.antialiased:
+        opacity = opacity * (bare / determinant).clamp_min(ANTIALIASING_MIN).sqrt()
+    xx, yy = xx + COVARIANCE_DILATION, yy + COVARIANCE_DILATION
+    conic = torch.stack((yy, -xy, xx), dim=-1) / determinant[:, None]
 
-    level = level[index]
+    level = 2 * torch.log(opacity.detach() / ALPHA_MIN)  # alpha >= ALPHA_MIN where -2 power <= level
     extent = torch.sqrt(torch.stack((xx, yy), dim=-1).detach() * level[:, None])
     largest = 0.5 * (xx + yy) + torch.sqrt((0.5 * (xx - yy)) ** 2 + xy**2).detach()
     radius = torch.ceil(torch.sqrt(largest.detach() * level))
     color = colors_seen(scene.colors, means, scene.cam_from_world[view])[index]
-    value = torch.cat((color, z[:, None]), dim=-1)
-    size = torch.tensor((width, height), dtype=means.dtype, device=means.device)
-    inside = ((mean + extent > 0) & (mean - extent < size)).all(-1) & torch.isfinite(radius)
-    splats = Splats(index, mean, conic, extent, opacities[index], value, radius)
-    return Splats(*(field[inside] for field in splats))
+    value = torch.cat((color, (1 / z if scene.inverse_depth else z)[:, None]), dim=-1)
+    inside = ((mean + extent > 0) & (mean - extent < size)).all(-1) & torch.isfinite(radius) & (level > 0)
+    radii_of_3dgs = means.new_zeros(means.shape[0], dtype=torch.int32)
+    radii_of_3dgs[index] = _radii_of_3dgs(0.5 * (xx + yy), determinant, mean, size)
+    box = torch.cat((torch.zeros_like(mean), size.expand_as(mean)), dim=1)
+    if scene.tiles_of_3dgs:
+        box, inside = _box_of_3dgs(mean.detach(), radii_of_3dgs[index]), inside & (radii_of_3dgs[index] > 0)
+    splats = Splats(index, mean, conic, extent, opacity, value, radius, box)
+    return Splats(*(field[inside] for field in splats)), radii_of_3dgs
+
+
+def _spread(scene: Scene, view: int, index: Tensor, centers: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """The covariance entries xx, xy, yy (M,) px^2 in the picture of the Gaussians `index`, not dilated, and the
+    determinant; centers (M, 3) in the camera."""
+    (x, y, z), (fx, fy, cx, cy) = centers.unbind(-1), scene.intrinsics[view].unbind(-1)
+    margin_x, margin_y = FIELD_MARGIN * 0.5 * scene.width, FIELD_MARGIN * 0.5 * scene.height
+    u = torch.clamp(x / z, -(cx + margin_x) / fx, (scene.width - cx + margin_x) / fx)
+    v = torch.clamp(y / z, -(cy + margin_y) / fy, (scene.height - cy + margin_y) / fy)
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack((fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z), dim=-1).unflatten(-1, (2, 3))
+    rows = jacobian @ scene.cam_from_world[view, :3, :3]
+    if scene.by_covariance:
+        covariance = rows @ scene.scales[index][:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].unflatten(-1, (3, 3)) @ rows.mT
+    else:
+        factor = rows @ rotations_of(scene.quats[index]) * scene.scales[index][:, None, :]
+        covariance = factor @ factor.mT
+    xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+    return (xx, xy, yy), (xx * yy - xy * xy).clamp_min(0)
+
+
+def _radii_of_3dgs(middle: Tensor, determinant: Tensor, mean: Tensor, size: Tensor) -> Tensor:
+    """As `screen_radius` of csrc/common/spread.h, from half the trace (M,) and the determinant (M,) of the dilated
+    covariance and the projected means (M, 2)."""
+    radius = torch.ceil(3 * torch.sqrt(middle + torch.sqrt((middle**2 - determinant).clamp_min(0.1)))).detach()
+    low, high = mean.detach() - 0.5 - radius[:, None], mean.detach() - 0.5 + radius[:, None]
+    met = ((high >= 1) & (low < 16 * torch.ceil(size / 16))).all(-1)
+    return torch.where(met & (radius < 1e9), radius, 0).to(torch.int32)
+
+
+def _box_of_3dgs(mean: Tensor, radius: Tensor) -> Tensor:
+    """(M, 4): the tiles of 16x16 px that a square around `mean` meets, as `Splats.box`."""
+    low, high = mean - 0.5 - radius[:, None], mean - 0.5 + radius[:, None] + 15
+    return 16 * torch.floor(torch.cat((low.clamp_min(0), high), dim=1) / 16)
 
 
 def blend(splats: Splats, width: int, height: int, background: Tensor, block: int) -> Tensor:
@@ -154,6 +192,9 @@ def _blend_block(splats: Splats, left: int, top: int, right: int, bottom: int, b
     power = -0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy
     alpha = torch.clamp(splats.opacity[touched, None, None] * torch.exp(power), max=ALPHA_MAX)
     alpha = torch.where(alpha < ALPHA_MIN, torch.zeros_like(alpha), alpha)
+    left_, top_, right_, bottom_ = (side[:, None, None] for side in splats.box[touched].unbind(-1))
+    drawn = (xs > left_) & (xs < right_) & (ys > top_) & (ys < bottom_)
+    alpha = torch.where(drawn, alpha, torch.zeros_like(alpha))
     after = torch.cumprod(1 - alpha, dim=0)
     # `after` only falls, so the splat that brings it under the limit and all behind it are left out.
     alpha = torch.where(after < TRANSMITTANCE_MIN, torch.zeros_like(alpha), alpha)
