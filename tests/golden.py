@@ -1,12 +1,13 @@
 """What the original rasterizer computes: 300 Gaussians over 72x48 px, five calls, as numbers.
 
-data/golden_rasterizer.npz was computed by the original CUDA rasterizer (commit 59f5f77, compiled for an H200): the inputs,
-and of each case the picture, the radii and the gradients of the sum of picture * weight, rounded to 17 binary digits.
+data/golden_rasterizer.npz was computed by the original CUDA rasterizer (commit 59f5f77, compiled for an H200): the
+inputs, and of each case the picture, the radii and the gradients of the sum of picture * weight, rounded to 17 binary
+digits.
 Three of its gradients are not those of its picture, and are set right here before they are compared:
 - of `rotations` it keeps the part along the quaternion, though it takes quaternions as normalized;
 - of `scales` it leaves out the factor scale_modifier;
-- where x/z or y/z is clamped in the projection's Jacobian it derives by z as if it were not: so with one Gaussian that is
-  drawn in the case "scaled", whose gradient is left out.
+- where x/z or y/z is clamped in the projection's Jacobian it derives by z as if it were not: so with one Gaussian
+  that is drawn in the case "scaled", whose gradient is left out.
 """
 
 from pathlib import Path

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diff_gaussian_rasterization import library
 from diff_gaussian_rasterization.cuda import pose as cuda_pose
 from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda import rasterize as cuda
@@ -12,6 +13,7 @@ from diff_gaussian_rasterization.cuda.launch import register_runtime
 from diff_gaussian_rasterization.reference import pose_step as reference_pose_step
 from diff_gaussian_rasterization.reference.pose import pose_normal_equations_reference
 from diff_gaussian_rasterization.reference.rasterize import photometric_loss_reference, rasterize_reference
+from diff_gaussian_rasterization.types import Forward, Gradients, PictureGradient, Scene, Wanted
 
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training.engine_cpu import CpuEngine
@@ -59,6 +61,25 @@ def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: 
     torch.testing.assert_close(got.radii, expected.radii)
     gradients = cuda.backward(scene, [got.image, got.alpha, got.depth, got.radii, *got.state], outer)
     assert_gradients_close(gradients._asdict(), wanted, 1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_draws_and_differentiates_as_the_original(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the package's face and autograd, with the GPU's kernels in the place of the CPU's."""
+
+    def backward(scene: Scene, state: list[torch.Tensor], v: PictureGradient, wanted: Wanted) -> Gradients:
+        kept = drawn.pop()
+        return cuda.backward(scene, [kept.image, kept.alpha, kept.depth, kept.radii, *state], v, wanted)
+
+    def forward(scene: Scene) -> Forward:
+        drawn.append(cuda.forward(scene))
+        return drawn[-1]
+
+    drawn: list[Forward] = []
+    monkeypatch.setattr(library.cpu, "forward", forward)
+    monkeypatch.setattr(library.cpu, "backward", backward)
+    Golden(case).check()
+    assert not drawn
 
 
 def test_a_list_longer_than_shared_memory_is_sorted_where_it_lies() -> None:

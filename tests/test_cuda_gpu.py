@@ -10,6 +10,7 @@ from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
+from tests.golden import CASES, Golden
 from tests.pose_scene import camera_at, disturbed, lopsided, photograph, pose_error
 from tests.splat_scenes import crop, orbit_scene, scene_on, threshold_scene, values_and_gradients, wide_scene
 from tests.test_pose_equations import make_case
@@ -39,6 +40,17 @@ def _agree(scene: Scene) -> None:
         got = gradients[name].cpu()
         assert (want - got).norm() <= 1e-3 * want.norm(), name
         assert torch.nn.functional.cosine_similarity(want.flatten(), got.flatten(), dim=0) >= 0.9999, name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_draws_and_differentiates_as_the_original(case: str) -> None:
+    Golden(case, "cuda").check()
+
+
+def test_a_drawing_that_does_not_fit_is_done_again() -> None:
+    small, large = (scene_on(orbit_scene(count, 1, 1, 64, 64), "cuda") for count in (10, 4000))
+    rasterize(small)
+    torch.testing.assert_close(rasterize(large).image.cpu(), rasterize(scene_on(large, "cpu")).image, atol=1e-4, rtol=0)
 
 
 def test_a_crop_beside_the_axis_agrees_with_the_cpu() -> None:

@@ -57,7 +57,7 @@ def call(scene, settings: GaussianRasterizationSettings, means2d: torch.Tensor |
 
 def expected_scene(scene):
     f = torch.tensor([[0.5 * WIDTH / math.tan(FOV_X / 2), 0.5 * HEIGHT / math.tan(FOV_Y / 2), WIDTH / 2, HEIGHT / 2]])
-    return scene._replace(intrinsics=f, background=torch.ones(3), screen_offsets=None)
+    return scene._replace(intrinsics=f, background=torch.ones(3), screen_offsets=None, tiles_of_3dgs=True)
 
 
 def expected_picture(scene, **changes: object):
@@ -69,10 +69,10 @@ def test_older_code_gets_two_values_and_newer_code_three(scene):
     expected = expected_picture(scene)
     color, radii = call(scene, settings)
     torch.testing.assert_close(color, expected.image[0], atol=1e-5, rtol=0)
-    assert torch.equal(radii, expected.radii[0]) and radii.dtype == torch.int32
+    assert torch.equal(radii, expected.radii_of_3dgs[0]) and radii.dtype == torch.int32
+    torch.testing.assert_close(call(scene, settings).depth, expected.depth, atol=1e-4, rtol=0)
     outputs = call(scene, settings._replace(antialiasing=False))
-    assert len(outputs) == 3
-    torch.testing.assert_close(outputs.depth, expected.depth, atol=1e-4, rtol=0)
+    assert len(outputs) == 3 and outputs.depth is outputs[2]
     torch.testing.assert_close(outputs.alpha, expected.alpha, atol=1e-5, rtol=0)
 
 
@@ -139,7 +139,7 @@ def test_principal_point_of_the_projection(scene):
     intrinsics = torch.tensor(
         [[0.5 * WIDTH / math.tan(FOV_X / 2), 0.5 * HEIGHT / math.tan(FOV_Y / 2), WIDTH * 0.6, HEIGHT * 0.45]]
     )
-    expected = rasterize(scene._replace(intrinsics=intrinsics, background=torch.ones(3), screen_offsets=None))
+    expected = rasterize(expected_scene(scene)._replace(intrinsics=intrinsics))
     torch.testing.assert_close(call(scene, moved)[0], expected.image[0], atol=1e-4, rtol=0)
 
 
@@ -176,19 +176,15 @@ def test_mark_visible():
     [
         ({"shs": None}, "exactly one of the two"),
         ({"colors_precomp": torch.zeros(100, 3)}, "exactly one of the two"),
-        ({"scales": None}, "cov3D_precomp: expected None"),
-        ({"cov3D_precomp": torch.zeros(100, 6)}, "cov3D_precomp: expected None"),
+        ({"scales": None}, "expected both scales and rotations, or cov3D_precomp alone"),
+        ({"cov3D_precomp": torch.zeros(100, 6)}, "expected both scales and rotations, or cov3D_precomp alone"),
+        ({"cov3D_precomp": torch.zeros(100, 9), "scales": None, "rotations": None}, r"cov3D_precomp: expected shape"),
         ({"opacities": torch.zeros(100)}, r"opacities: expected shape \(100, 1\)"),
     ],
 )
 def test_wrong_input_is_named(scene, changes: dict[str, object], words: str):
     with pytest.raises(ValueError, match=words):
         call(scene, usual_settings(scene.cam_from_world[0]), **changes)
-
-
-def test_antialiasing_is_refused(scene):
-    with pytest.raises(ValueError, match="antialiasing: expected False"):
-        call(scene, usual_settings(scene.cam_from_world[0], antialiasing=True))
 
 
 OFF_CENTER = 0.137

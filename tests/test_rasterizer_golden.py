@@ -1,5 +1,6 @@
-"""The original's own numbers, through its own face: kernels on the CPU and the plain-torch reference. (The GPU's kernels:
-test_cuda_emulated and test_cuda_gpu.)"""
+"""The original's own numbers, through its own face: kernels on the CPU and the plain-torch reference.
+
+(Those of the GPU: test_cuda_emulated and test_cuda_gpu.)"""
 
 import pytest
 import torch

@@ -41,7 +41,7 @@ class GaussianRasterizationSettings(NamedTuple):
 
 class Outputs(tuple[Tensor, ...]):
     """color (3, H, W), radii (N,) int32 and, for newer code, inverse depth (1, H, W), the sum of blending weight over
-    camera z; also alpha (1, H, W), and depth (1, H, W): the third value, or for older code the sum of weight times z."""
+    camera z; also alpha (1, H, W), and depth (1, H, W): that third value, for older code the sum of weight times z."""
 
     alpha: Tensor
     depth: Tensor

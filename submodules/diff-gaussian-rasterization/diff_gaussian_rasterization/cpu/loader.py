@@ -33,9 +33,7 @@ def cpu_library() -> ctypes.CDLL | None:
 
 
 @cache
-def _function(name: str, result: type | None, is_real: tuple[bool, ...]) -> Callable[..., Any]:
-    library = _load("baseline") if name.endswith("_f64") else cpu_library()
-    assert library is not None, "callers look at cpu_library() first"
+def _function(library: ctypes.CDLL, name: str, result: type | None, is_real: tuple[bool, ...]) -> Callable[..., Any]:
     function = getattr(library, name)
     function.restype = result
     # A pointer goes as the 64-bit number that it is: converting it to c_void_p first would take longer than the call.
@@ -53,6 +51,7 @@ def _plain(value: Argument) -> int | float:
 def call(name: str, dtype: torch.dtype, *args: Argument, result: type | None = None) -> Any:
     """Calls `name`_f32 or `name`_f64: tensors (contiguous, on the CPU) and None go as pointers, int as int64_t, float
     as double."""
-    suffix = {torch.float32: "_f32", torch.float64: "_f64"}[dtype]
+    library, suffix = (_load("baseline"), "_f64") if dtype == torch.float64 else (cpu_library(), "_f32")
+    assert library is not None, "callers look at cpu_library() first"
     plain = [_plain(arg) for arg in args]
-    return _function(name + suffix, result, tuple([type(value) is float for value in plain]))(*plain)
+    return _function(library, name + suffix, result, tuple([type(value) is float for value in plain]))(*plain)

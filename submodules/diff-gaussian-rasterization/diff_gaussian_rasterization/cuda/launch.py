@@ -1,7 +1,9 @@
 """Launches kernels on torch's current stream; tensors go by pointer. Each GPU gets its modules on first use."""
 
-import ctypes
+import struct
+import sys
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -12,6 +14,7 @@ from diff_gaussian_rasterization.cuda.compile import holds_kernel, load_images
 
 Argument = torch.Tensor | int | float | None
 _MAX_STATIC_SHARED_BYTES = 48 * 1024
+_FLOAT = struct.Struct("=f")
 _lock = threading.Lock()
 
 
@@ -24,26 +27,26 @@ class Runtime(Protocol):
 
 
 class PackedArguments:
-    """Kernel arguments as the driver's `void**`: tensors and None by pointer, int as int32, float as float32."""
+    """Kernel arguments as the driver's `void**`: tensors and None by pointer, int as int32, float as float32. Each lies
+    in a word of 8 bytes, of which the driver reads as many as the kernel declares: one array, not an object each."""
 
     def __init__(self, args: tuple[Argument, ...]) -> None:
-        self.values = [_as_ctype(a) for a in args]
-        self.pointers = (ctypes.c_void_p * max(len(args), 1))(*(ctypes.addressof(v) for v in self.values))
+        self.words = array("Q", map(_as_word, args))
+        first, count = self.words.buffer_info()
+        self.pointers = array("Q", range(first, first + 8 * count, 8))
 
     @property
     def address(self) -> int:
-        return ctypes.addressof(self.pointers)
+        return self.pointers.buffer_info()[0]
 
 
-def _as_ctype(value: Argument) -> ctypes.c_void_p | ctypes.c_int32 | ctypes.c_float:
+def _as_word(value: Argument) -> int:
     if value is None:
-        return ctypes.c_void_p(0)
+        return 0
     if isinstance(value, torch.Tensor):
         assert value.is_contiguous(), "kernels take contiguous tensors"
-        return ctypes.c_void_p(value.data_ptr())
-    if isinstance(value, int):
-        return ctypes.c_int32(value)
-    return ctypes.c_float(value)
+        return value.data_ptr()
+    return int.from_bytes(_FLOAT.pack(value), sys.byteorder) if isinstance(value, float) else value & 0xFFFFFFFF
 
 
 class CudaRuntime:

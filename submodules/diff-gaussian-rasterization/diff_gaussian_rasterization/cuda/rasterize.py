@@ -115,7 +115,8 @@ Radii = tuple[Tensor, ...]  # those of what is drawn, and those of 3DGS
 
 def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[Radii, Tensor, Lists]:
     """(both kinds of radii (B, N), splats (B, N, 12), the sorted lists of all tiles). Waits for the GPU, to learn how
-    long they are, unless there are `buffers`. Raises ValueError for more Gaussians or tile entries than can be numbered."""
+    long they are, unless there are `buffers`. Raises ValueError for more Gaussians or tile entries than can be
+    numbered."""
     if buffers is None:
         radii, splats, lists = _with_room(scene, lambda *made: made)
         return radii, splats, lists._replace(entries=lists.entries[: int(lists.total.item())])
@@ -127,9 +128,9 @@ def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[R
 
 
 def _with_room(scene: Scene, draw: Callable[[Radii, Tensor, Lists], Result]) -> Result:
-    """What `draw` makes of (radii, splats, lists). All of it is launched with the room that earlier drawings needed; only
-    then is the GPU asked how much this one needs, which it has counted by then. Where that is more, it is done again: so
-    the host waits, but the GPU does not."""
+    """What `draw` makes of (radii, splats, lists). All of it is launched with the room that earlier drawings needed;
+    only then is the GPU asked how much this one needs, which it has counted by then. Where that is more, it is done
+    again: so the host waits, but the GPU does not."""
     device = scene.means.device
     while True:
         room = _room.get(device, 0)
@@ -179,8 +180,9 @@ def _project(scene: Scene, lists: Lists, room: int) -> tuple[Radii, Tensor, Tens
     counters = torch.zeros(tiles * COUNTER_STRIDE, dtype=torch.int32, device=device)
     launch(
         device, "project_splats", (blocks(n, 128), views, 1), 128,
-        None, n, n, 0, scene.antialiased, scene.tiles_of_3dgs, scene.sh_count, *scene.cloud, scene.cam_from_world, scene.intrinsics, None,
-        None, scene.width, scene.height, grid.tiles_x, grid.tiles_y, scene.screen_offsets, splats, *radii, counters,
+        None, n, n, 0, scene.antialiased, scene.tiles_of_3dgs, scene.sh_count, *scene.cloud,
+        scene.cam_from_world, scene.intrinsics, None, None, scene.width, scene.height, grid.tiles_x, grid.tiles_y,
+        scene.screen_offsets, splats, *radii, counters,
         lists.flag,
     )  # fmt: skip
     launch(
@@ -234,7 +236,8 @@ def backward(scene: Scene, state: list[Tensor], v: PictureGradient, wanted: Want
     state."""
     image, alpha, depth, radii, splats, *kept = state
     means, lists = scene.means, Lists(*kept)
-    device, n, views, grid = means.device, means.shape[0], scene.cam_from_world.shape[0], Grid(scene.width, scene.height)
+    device, n, views = means.device, means.shape[0], scene.cam_from_world.shape[0]
+    grid = Grid(scene.width, scene.height)
     v_image = torch.zeros_like(image) if v.image is None else v.image.contiguous()
     v_alpha, v_depth = (part if part is None else part.contiguous() for part in v[1:])
     sums = means.new_zeros(views, n, SPLAT_FLOATS)
