@@ -147,7 +147,7 @@ def refine_figures(
     found = errors([estimate.camera for estimate in runs[0].estimates], queries.cameras)
     alone = []
     for i in range(min(10, count)):
-        one = localize(gaussians, images[i : i + 1], cameras[i : i + 1], retriever, refiner, HYPOTHESES)
+        one = localize(gaussians, queries.images[i : i + 1], queries.cameras[i : i + 1], retriever, refiner, HYPOTHESES)
         alone.append(one.seconds_retrieve + one.seconds_refine)
     return {
         **summarize(found),

@@ -107,7 +107,8 @@ def object_mask(image: UInt8[np.ndarray, "h w 3"], backdrop: Backdrop) -> Bool[n
     if np.abs(color - backdrop.levels).max() > _OTHER:
         color = backdrop.levels
     limit = max(255 * backdrop.tolerance, _CLEAN + 1)
-    same = (np.abs(image.astype(np.float32) - color).max(axis=2) <= limit).astype(np.uint8)
-    framed = cv2.copyMakeBorder(same, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    cv2.floodFill(framed, None, (0, 0), 2)
-    return framed[1:-1, 1:-1] != 2
+    low, high = np.ceil(color - limit).clip(0, 255), np.floor(color + limit).clip(0, 255)
+    same = cv2.inRange(image, low.astype(np.uint8), high.astype(np.uint8))
+    framed = cv2.copyMakeBorder(same, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=255)
+    cv2.floodFill(framed, None, (0, 0), 1)
+    return framed[1:-1, 1:-1] != 1
