@@ -18,7 +18,7 @@ from benchmarks.results_file import save_result
 from gaussian_splatting.training.schedule import TrainConfig
 from gaussian_splatting.training.train import train
 from gaussian_splatting.views import View
-from PAD_utils.data.mad import load_class
+from PAD_utils.data.mad import Source, load_class
 from PAD_utils.run.job import choose_device
 
 
@@ -66,7 +66,7 @@ def parse() -> argparse.Namespace:
 
 
 def training_views(data_path: Path, classname: str, size: int | None) -> list[View]:
-    return load_class(data_path, classname, size).gallery
+    return load_class(data_path, classname, source=Source(size, with_tests=False)).gallery
 
 
 def unseen_views(data_path: Path, classname: str, like: list[View]) -> list[View]:
