@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         job = open_job(config)
         data = steps.load_views(job)
         samples = posed(data.test, data.description)
-        check_needs(job, data.gallery, samples, [pair.retrieval for pair in chosen])
+        check_needs(job, data.gallery, 0, [pair.retrieval for pair in chosen])
         with hold_folders(job):
             model = steps.train_or_load(job, data.gallery, data.world)
             if arguments.protocol:

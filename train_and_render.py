@@ -11,14 +11,19 @@ import sys
 
 import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.data.layout import class_names, list_class
-from PAD_utils.data.mad import ClassData, Sample
+from PAD_utils.data.mad import ClassData
+from PAD_utils.data.photographs import Photograph, QuerySetting, list_photographs
+from PAD_utils.inspector import Inspector
 from PAD_utils.run import steps
-from PAD_utils.run.checks import check_needs
+from PAD_utils.run.checks import check_needs, photograph_pixels, sample_pixels
 from PAD_utils.run.conclude import conclude
+from PAD_utils.run.conclude_inspection import conclude_inspection
 from PAD_utils.run.config import RunConfig, config_from, make_parser
 from PAD_utils.run.job import Job, open_job, run_script
 from PAD_utils.run.judge import judge
+from PAD_utils.run.ledger import fingerprint
 from PAD_utils.run.lock import hold_folders
+from PAD_utils.run.photographs import inspect_photographs
 from PAD_utils.score.calibration import OK
 from PAD_utils.score.pyramid import FeaturePyramid
 
@@ -51,21 +56,37 @@ def run_class(config: RunConfig) -> int:
     """Runs all steps of one class and returns the exit code."""
     job = open_job(config)
     data = steps.load_views(job)
+    if config.images is not None:
+        return inspect_class(job, data, list_photographs(config.images))
     samples = steps.load_samples(job, data)
-    check_needs(job, data.gallery, samples, [config.retrieval])
+    check_needs(job, data.gallery, sample_pixels(samples), [config.retrieval])
     pyramid = steps.load_features(job)
     with hold_folders(job):
-        return judge_class(job, data, samples, pyramid)
+        model, inspector = open_model(job, data, pyramid)
+        poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
+        verdicts = judge(inspector, samples, poses)
+        metrics = conclude(job, data, model, samples, poses, verdicts)
+    return int(config.fail_on_defect and metrics["decisions"][OK] < len(samples))
 
 
-def judge_class(job: Job, data: ClassData, samples: list[Sample], pyramid: FeaturePyramid) -> int:
-    """Trains and judges, in folders that nobody else writes to; returns the exit code."""
+def inspect_class(job: Job, data: ClassData, photographs: list[Photograph]) -> int:
+    """Judges photographs that nothing is known of; returns the exit code."""
+    setting = QuerySetting.of(data, steps.source_of(job.config))
+    pixels = photograph_pixels(job.folder, photographs, setting)
+    check_needs(job, data.gallery, pixels, [job.config.retrieval])
+    pyramid = steps.load_features(job)
+    with hold_folders(job):
+        model, inspector = open_model(job, data, pyramid)
+        key = fingerprint(job.ledger.fingerprint(steps.INSPECTOR), setting)
+        inspected = inspect_photographs(job, inspector, photographs, setting, key)
+        metrics = conclude_inspection(job, data, model, inspector, inspected)
+    return int(job.config.fail_on_defect and metrics["decisions"][OK] < len(photographs))
+
+
+def open_model(job: Job, data: ClassData, pyramid: FeaturePyramid) -> tuple[steps.Model, Inspector]:
+    """Trains, or reads, the good object and what judges by it."""
     model = steps.train_or_load(job, data.gallery, data.world)
-    inspector = steps.open_inspector(job, model, data.gallery, pyramid, steps.photo_lens(job, data))
-    poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
-    verdicts = judge(inspector, samples, poses)
-    metrics = conclude(job, data, model, samples, poses, verdicts)
-    return int(job.config.fail_on_defect and metrics["decisions"][OK] < steps.count_asked(job, samples))
+    return model, steps.open_inspector(job, model, data.gallery, pyramid, steps.photo_lens(job, data))
 
 
 if __name__ == "__main__":

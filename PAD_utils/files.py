@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,15 @@ def check_sum(content: Any) -> str:
     """A short hash of bytes or of JSON-like values: damage changes it."""
     data = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
     return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+def write_json_object(path: str | Path, items: Iterable[tuple[str, Any]]) -> None:
+    """Writes an object of JSON, one key a line, without holding more than one value. Raises as `write_json`."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("{")
+        for number, (key, value) in enumerate(items):
+            file.write(f"{',' if number else ''}\n{json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
+        file.write("\n}\n")
 
 
 def read_json(path: str | Path) -> Any:

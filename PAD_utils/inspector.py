@@ -217,19 +217,30 @@ class Inspector:
         """Holds pictures of one size against the good object at their poses."""
         usual = self.usual
         scores, renderings = self._comparer.compare(images, [estimate.camera for estimate in estimates], usual)
-        pictures = (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
-        rows = zip(scores.maps.cpu(), scores.image_scores.tolist(), pictures, strict=True)
+        rows = zip(scores.maps.cpu(), scores.image_scores.tolist(), _as_bytes(renderings), strict=True)
         return [Comparison(*row) for row in rows]
 
     def decide(self, compared: Comparison, pose: PoseEstimate) -> Verdict:
         """The verdict about a picture that was compared at this pose."""
-        regions: list[Region] = []
-        decision = None if pose.converged else NOT_LOCALISED
-        if self.calibration is not None:
-            decision = self.calibration.decide(compared.score, pose.converged)
-            if decision != NOT_LOCALISED:
-                regions = find_regions(compared.map.numpy(), self.calibration.threshold)
+        decision, regions = self.decision(compared.map, compared.score, pose)
         return Verdict(**vars(compared), pose=pose, regions=regions, decision=decision)
+
+    def decision(
+        self, scores: Float[Tensor, "h w"], score: float, pose: PoseEstimate
+    ) -> tuple[str | None, list[Region]]:
+        """Decision and regions of a map with this maximum, at this pose: see `Verdict`."""
+        if self.calibration is None:
+            return None if pose.converged else NOT_LOCALISED, []
+        decision = self.calibration.decide(score, pose.converged)
+        if decision == NOT_LOCALISED:
+            return decision, []
+        return decision, find_regions(scores.numpy(), self.calibration.threshold)
+
+    def renderings(
+        self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]
+    ) -> UInt8[Tensor, "b h w 3"]:
+        """What `compare` holds pictures of one size against."""
+        return _as_bytes(self._comparer.renderings(images, [estimate.camera for estimate in estimates]))
 
     def save(self, folder: Path | str) -> None:
         """Writes all that `load` needs into a folder: the model, the bank, what is usual, the threshold; no pictures.
@@ -350,6 +361,10 @@ def _config(saved: dict[str, Any]) -> InspectConfig:
         "backdrop": Backdrop(**{**backdrop, "color": tuple(backdrop["color"])}),
     }
     return InspectConfig(**{**saved, **parts})
+
+
+def _as_bytes(renderings: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w 3"]:
+    return (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
 
 
 def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:

@@ -1,8 +1,9 @@
 """One way to do the same to many things at once: threads, for decoding, resizing and hashing release Python's lock."""
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from gaussian_splatting.progress import progress
@@ -31,3 +32,25 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
         size = max(1, len(items) // (_SHARES * thread_count()))  # many small ones cost less together
         parts = [items[first : first + size] for first in range(0, len(items), size)]
         return [result for part in pool.map(lambda part: [work(item) for item in part], parts) for result in part]
+
+
+def ahead(items: Iterator[_Out], count: int = 2) -> Iterator[_Out]:
+    """The items, made on a thread of its own while earlier ones are used, at most `count` of them before their time."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        pending = deque(pool.submit(next, items, end) for _ in range(count))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, items, end))
+            yield item  # type: ignore[misc]
+
+
+def behind(work: Callable[[_In], _Out], items: Iterable[_In], count: int = 2) -> Iterator[_Out]:
+    """`work(item)` in order, on a thread of its own while the next items are made, at most `count` of them late."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[Future[_Out]] = deque()
+        for item in items:
+            pending.append(pool.submit(work, item))
+            while len(pending) > count or (pending and pending[0].done()):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from PAD_utils.data.intrinsics import Lens, LensSpec, query_lens, read_lens
-from PAD_utils.data.mad import ClassData, Source, load_class, load_queries
+from PAD_utils.data.mad import ClassData, Source, load_class
+from PAD_utils.data.photographs import Photograph, QuerySetting, load_queries, read_in_turn
 from PAD_utils.errors import UserError
 from tests.fake_class import BOXES, NAME, look_at, ray_cast
 
@@ -148,11 +149,10 @@ def test_distortion_is_undone_for_training_pictures_and_queries(large: Path, tmp
     data = load_class(large, NAME)
     for view, expected in zip(data.gallery, straight.gallery, strict=True):
         assert difference(view.image, expected.image) < 0.7
-    (query,) = load_queries([large / NAME / "train/good/3.png"], "images", data, Source())
+    taken = [Photograph(None, large / NAME / "train/good/3.png")]
+    (query,) = load_queries(taken, QuerySetting.of(data, Source()))
     assert torch.equal(query.image, data.gallery[3].image)
-    (raw,) = load_queries(
-        [large / NAME / "train/good/3.png"], "images", data, Source(query_lens=LensSpec(pinhole, "--camera"))
-    )
+    (raw,) = load_queries(taken, QuerySetting.of(data, Source(query_lens=LensSpec(pinhole, "--camera"))))
     assert difference(raw.image, straight.gallery[3].image) > 2 * difference(query.image, straight.gallery[3].image)
 
 
@@ -263,27 +263,27 @@ def test_the_lens_of_a_query(size: tuple[int, int], exif: float | None, expected
     assert (lens.fx, lens.fy, lens.cx, lens.cy) == pytest.approx(expected) and (said is not None) == guessed
 
 
-def test_queries_of_another_shape_are_warned_of_once_unless_their_camera_is_told(
-    fake_mad: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_of_queries_of_another_shape_the_guess_is_told_unless_their_camera_is(fake_mad: Path, tmp_path: Path) -> None:
     data = load_class(fake_mad, NAME)
     paths = [tmp_path / f"{i}.jpg" for i in range(2)]
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 50
     Image.new("RGB", (60, 40)).save(paths[0])
     Image.new("RGB", (60, 40)).save(paths[1], exif=exif)
-    with caplog.at_level(logging.WARNING):
-        plain, told = load_queries(paths, "images", data, Source())
+    photographs = [Photograph(None, path) for path in paths]
+    ((first, second),) = read_in_turn(photographs, QuerySetting.of(data, Source()))
+    plain, told = first.sample, second.sample
+    assert plain is not None and told is not None
     assert plain.intrinsics.fx == pytest.approx(FOCAL * 60 / 32)
     assert told.intrinsics.fx == pytest.approx(50 * math.hypot(60, 40) / 43.267)
-    assert len(caplog.records) == 2 and all("--camera" in record.getMessage() for record in caplog.records)
-    caplog.clear()
+    assert first.guess != second.guess and all("60x40 pixels" in (one.guess or "") for one in (first, second))
     (tmp_path / "camera.json").write_text('{"fl_x": 300, "fl_y": 310, "cx": 61, "cy": 39, "w": 120, "h": 80}')
     lens = read_lens(tmp_path / "camera.json")
-    for sample in load_queries(paths, "images", data, Source(query_lens=lens)):
-        camera = sample.intrinsics
+    ((first, second),) = read_in_turn(photographs, QuerySetting.of(data, Source(query_lens=lens)))
+    for one in (first, second):
+        assert one.sample is not None and one.guess is None
+        camera = one.sample.intrinsics
         assert (camera.fx, camera.fy, camera.cx, camera.cy) == (150, 155, 30.5, 19.5)
-    assert not caplog.records
 
 
 def test_a_photograph_whose_transforms_ignore_exif_is_turned_back(fake_mad: Path) -> None:

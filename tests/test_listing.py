@@ -8,9 +8,11 @@ from pathlib import Path
 import cv2
 import pytest
 
+from PAD_utils.data import photographs
 from PAD_utils.data.layout import list_class
 from PAD_utils.data.listing import list_pictures, note_left_out, subfolders
-from PAD_utils.data.mad import Source, load_class, load_queries
+from PAD_utils.data.mad import Source, load_class
+from PAD_utils.data.photographs import QuerySetting, list_photographs, load_queries, read_in_turn
 from PAD_utils.data.prepare import prepare_class
 from PAD_utils.errors import UserError
 from tests.fake_class import NAME
@@ -127,15 +129,39 @@ def test_without_tests_nothing_of_the_test_set_is_needed(fake_mad: Path, loss: s
     assert len(data.gallery) == 18 and data.test == []
 
 
-def test_a_query_that_cannot_be_read_is_named_and_the_others_are_loaded(fake_mad: Path, caplog) -> None:
+def test_a_query_that_cannot_be_read_is_named_and_the_others_are_loaded(fake_mad: Path) -> None:
     data, photos = load_class(fake_mad, NAME), fake_mad / "photos"
     shutil.copytree(fake_mad / NAME / "test" / "good", photos)
     (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:-20])
-    with caplog.at_level(logging.WARNING):
-        samples = load_queries(list_pictures(photos), "images", data, Source())
-    assert [sample.name for sample in samples] == ["0", "2"]
-    assert len(caplog.records) == 1 and f"not judged: {photos / '1.png'}: not a complete" in caplog.text
-    for path in photos.iterdir():
-        path.write_bytes(b"")
-    with pytest.raises(UserError, match="0.png: not a complete picture"):
-        load_queries(list_pictures(photos), "images", data, Source())
+    (photos / "2.png").write_bytes(b"")
+    loaded = list(read_in_turn(list_photographs(photos), QuerySetting.of(data, Source())))
+    assert [[one.sample is not None for one in some] for some in loaded] == [[True, False, False]]
+    assert f"{photos / '1.png'}: not a complete" in str(loaded[0][1].unreadable)
+    with pytest.raises(UserError, match="1.png: not a complete picture"):
+        load_queries(list_photographs(photos), QuerySetting.of(data, Source()))
+
+
+def test_subfolders_are_parts_and_a_list_names_pictures(tmp_path: Path, caplog) -> None:
+    fill(tmp_path / "in", "2.png", "notes.txt", "b/10.png", "b/9.png", "a/1.png", "a/deep/1.png", ".git/1.png")
+    found = list_photographs(tmp_path / "in")
+    assert [p.key for p in found] == ["images/2.png", "a/1.png", "b/9.png", "b/10.png"]
+    assert [p.part for p in found] == [None, "a", "b", "b"]
+    assert "left out: notes.txt" in caplog.text and "left out: deep" in caplog.text
+    (tmp_path / "list.txt").write_text("# taken on Monday\nin/b/9.png\n\nin/2.png\n")
+    assert [p.key for p in list_photographs(tmp_path / "list.txt")] == ["images/9.png", "images/2.png"]
+    for line, said in (("in/notes.txt", "names .*notes.txt"), ("in/b/9.png\nin/9.JPG", "two pictures go by the name")):
+        (tmp_path / "list.txt").write_text(line)
+        with pytest.raises(UserError, match=said):
+            list_photographs(tmp_path / "list.txt")
+    with pytest.raises(UserError, match="nowhere holds no pictures"):
+        list_photographs(tmp_path / "nowhere")
+
+
+def test_large_photographs_are_read_fewer_at_a_time(fake_mad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = QuerySetting.of(load_class(fake_mad, NAME), Source())
+    taken = list_photographs(fake_mad / NAME / "train" / "good")
+    assert [len(some) for some in read_in_turn(taken, setting)] == [18]
+    monkeypatch.setattr(photographs, "_PIXELS_AT_ONCE", 5 * 32 * 32)
+    assert [len(some) for some in read_in_turn(taken, setting)] == [5, 5, 5, 3]
+    monkeypatch.setattr(photographs, "_PIXELS_AT_ONCE", 1)
+    assert [len(some) for some in read_in_turn(taken[:3], setting)] == [1, 1, 1]

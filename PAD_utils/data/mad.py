@@ -127,27 +127,9 @@ def load_class(
     _warn_of_blind_views(gallery)
     chosen = [(file.path, file.lens) for file in files.test]
     test = _samples(files.test, _query_framings(chosen, source, lens), world, is_cut_out(gallery))
-    check_names(test, files.test_root / "test")
+    check_names((f"{sample.defect}/{sample.name}" for sample in test), files.test_root / "test")
     _warn_of_masks(test, files.test_root / "ground_truth")
     return ClassData(files.name, files.kind, files.root, gallery, test, world, lens)
-
-
-def load_queries(paths: Sequence[Path], kind: str, data: ClassData, source: Source) -> list[Sample]:
-    """Pictures that nothing is known of, as samples of this kind. What cannot be read is left out, with a warning that
-    names it. Raises UserError when nothing can be read."""
-    try:
-        return _queries(paths, kind, data, source)
-    except UserError:
-        readable = [path for path in paths if _is_readable(path)]
-        if not readable or len(readable) == len(paths):
-            raise
-        return _queries(readable, kind, data, source)
-
-
-def _queries(paths: Sequence[Path], kind: str, data: ClassData, source: Source) -> list[Sample]:
-    framings = _query_framings([(path, None) for path in paths], source, data.lens)
-    files = [TestFile(kind, path, None, None, None) for path in paths]
-    return _samples(files, framings, data.world, is_cut_out(data.gallery))
 
 
 def is_cut_out(gallery: Sequence[View]) -> bool:
@@ -155,20 +137,11 @@ def is_cut_out(gallery: Sequence[View]) -> bool:
     return any(view.uncut is not None for view in gallery)
 
 
-def _is_readable(path: Path) -> bool:
-    """Whether it is a whole picture; says so if it is not."""
-    try:
-        read_picture(path)
-    except UserError as error:
-        _log.warning("left out, not judged: %s", error)
-        return False
-    return True
-
-
-def check_names(samples: Iterable[Sample], folder: Path) -> None:
-    """Raises UserError when two pictures differ only in what files of results cannot differ in on every system."""
+def check_names(filed: Iterable[str], folder: Path) -> None:
+    """Raises UserError when two pictures, by what they are filed under (<defect>/<name>), differ only in what files of
+    results cannot differ in on every system."""
     names: dict[str, str] = {}
-    for name in (f"{sample.defect}/{sample.name}" for sample in samples):
+    for name in filed:
         if (other := names.setdefault(folded(name), name)) is not name:
             also = f" and {name}" if name != other else ""
             raise UserError(

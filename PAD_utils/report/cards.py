@@ -19,20 +19,14 @@ PICTURE_BUDGET = 13_000_000  # bytes, of the 15 MB that a report of 300 images m
 
 
 @dataclass(frozen=True)
-class ReportImage:
-    """A test image: what came in and what was found. None is what is not known."""
+class Judged:
+    """A test image by its name, and what was decided. None is what is not known."""
 
     defect: str
     name: str  # without extension
     label: int | None  # 0 good, 1 defective
     score: float | None
     decision: str | None  # OK, DEFECT, NOT LOCALISED
-    query: UInt8[np.ndarray, "h w 3"]
-    rendering: UInt8[np.ndarray, "h w 3"] | None = None
-    anomaly_map: Float[np.ndarray, "h w"] | None = None
-    mask: Bool[np.ndarray, "h w"] | None = None
-    pose: Float[np.ndarray, "4 4"] | None = None  # world_from_camera, Blender axes
-    regions: Sequence[Region] = field(default_factory=list)  # in pixels of the query
 
     @property
     def known_score(self) -> float | None:
@@ -40,11 +34,37 @@ class ReportImage:
         return self.score if self.score is not None and math.isfinite(self.score) else None
 
 
-def cards(images: Sequence[ReportImage], threshold: float | None) -> list[dict[str, Any]]:
-    """What the template needs of each image, the ones that need a look first."""
+@dataclass(frozen=True)
+class ReportImage(Judged):
+    """A test image that is shown: what came in and what was found."""
+
+    query: UInt8[np.ndarray, "h w 3"]
+    rendering: UInt8[np.ndarray, "h w 3"] | None = None
+    anomaly_map: Float[np.ndarray, "h w"] | None = None
+    mask: Bool[np.ndarray, "h w"] | None = None
+    pose: Float[np.ndarray, "4 4"] | None = None  # world_from_camera, Blender axes
+    regions: Sequence[Region] = field(default_factory=list)  # in pixels of the image as it was compared
+    size: tuple[int, int] | None = None  # (width, height) of that image; None: the query's
+
+    @property
+    def width(self) -> int:
+        """Pixels of the image as it was compared."""
+        return self.query.shape[1] if self.size is None else self.size[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels of the image as it was compared."""
+        return self.query.shape[0] if self.size is None else self.size[1]
+
+
+def cards(
+    images: Sequence[ReportImage], threshold: float | None, everything: Sequence[Judged] | None = None
+) -> list[dict[str, Any]]:
+    """What the template needs of each image, those that need a look first, on the axis of the scores of `everything`
+    (None: of these)."""
     sources = [Source(i.query, i.rendering, i.anomaly_map) for i in images]
     pictures = encode_all(sources, _usual_defect(images, threshold), PICTURE_BUDGET)
-    axis = ScoreAxis.of(known_scores(images), threshold)
+    axis = ScoreAxis.of(known_scores(everything or images), threshold)
     found = []
     for i, (image, encoded, concern) in enumerate(zip(images, pictures, _concern(images, threshold), strict=True)):
         score = image.known_score
@@ -54,14 +74,16 @@ def cards(images: Sequence[ReportImage], threshold: float | None) -> list[dict[s
                 "image": image,
                 "css": CSS[image.decision],
                 "pictures": encoded,
-                "width": image.query.shape[1],
-                "height": image.query.shape[0],
+                "width": image.width,
+                "height": image.height,
                 "outline": outline(image.mask) if image.mask is not None and image.mask.any() else "",
                 "score": None if score is None else short(score),
                 "bar": None if score is None else 100 * float(axis.share(score)),
                 "tick": None if threshold is None else 100 * float(axis.share(threshold)),
                 "mistake": _mistake(image),
-                "sentence": decision_sentence(image.decision, score, threshold, image.anomaly_map, image.mask),
+                "sentence": decision_sentence(
+                    image.decision, score, threshold, image.anomaly_map, image.mask, image.width
+                ),
                 "concern": concern,
                 "regions": [_region(region) for region in image.regions],
                 "pose": _viewpoint(image.pose),
@@ -78,7 +100,7 @@ def _usual_defect(images: Sequence[ReportImage], threshold: float | None) -> flo
     return float(np.median(peaks)) if peaks else None
 
 
-def known_scores(images: Sequence[ReportImage]) -> list[float]:
+def known_scores(images: Sequence[Judged]) -> list[float]:
     """The scores that are there and finite."""
     return [score for image in images if (score := image.known_score) is not None]
 

@@ -114,15 +114,16 @@ def _path_around(mask: np.ndarray, scale: int) -> str | None:
 
 
 def _heat(scores: np.ndarray, low: float, high: float, edge: int) -> np.ndarray:
-    gray = np.clip((_shrunk(scores, edge) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    gray = np.clip((shrunk(scores, edge) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     return cv2.applyColorMap(gray, _PALETTE)
 
 
 def _bgr(picture: np.ndarray, edge: int) -> np.ndarray:
-    return cv2.cvtColor(_shrunk(picture, edge), cv2.COLOR_RGB2BGR)
+    return cv2.cvtColor(shrunk(picture, edge), cv2.COLOR_RGB2BGR)
 
 
-def _shrunk(picture: np.ndarray, edge: int) -> np.ndarray:
+def shrunk(picture: np.ndarray, edge: int) -> np.ndarray:
+    """A picture or map with a longest side of at most `edge` pixels."""
     height, width = picture.shape[:2]
     share = edge / max(height, width)
     if share >= 1:

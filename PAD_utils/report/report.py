@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from PAD_utils.evaluate.metrics import PRO_LIMIT
 from PAD_utils.files import write_text
-from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, ReportImage, cards, known_scores
+from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, Judged, ReportImage, cards, known_scores
 from PAD_utils.report.charts import Chart, curve_chart, directions, histogram_chart, short
 from PAD_utils.report.sentences import rate_in_words
 
@@ -22,6 +23,15 @@ _METRICS = (
 )
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What a report says of more than it shows: everything that was judged (None: the images that are shown), and how
+    those were chosen ("": they are all)."""
+
+    judged: Sequence[Judged] | None = None
+    selection: str = ""
+
+
 def write_report(
     path: str | Path,
     title: str,
@@ -30,12 +40,14 @@ def write_report(
     images: Sequence[ReportImage],
     threshold: float | None = None,
     gallery_poses: Sequence[ArrayLike] = (),
+    whole: Whole | None = None,
 ) -> None:
     """Writes the report to `path`, atomically.
 
     `metrics` is the content of metrics.json, with `per_defect` and `curves` of `metrics.evaluate` where there are
     any; a metric that is None is shown with its reason in `undefined`. `run` is the content of run.json.
-    `gallery_poses` are the training views (world_from_camera). Raises UserError if the file cannot be written.
+    `gallery_poses` are the training views (world_from_camera). `whole`: where `images` are not all. Raises UserError if
+    the file cannot be written.
     """
     environment = Environment(
         loader=PackageLoader("PAD_utils", "report/page"),
@@ -45,19 +57,22 @@ def write_report(
         lstrip_blocks=True,
     )
     promised = (metrics.get("decision") or {}).get("false_alarm_rate")
-    verdicts = _verdicts(images, promised)
+    whole = whole or Whole()
+    everything = images if whole.judged is None else whole.judged
+    verdicts = _verdicts(everything, promised)
     context = {
         "title": title,
         "tiles": _tiles(metrics),
         "warnings": metrics.get("warnings") or (),
-        "facts": _facts(metrics, images, threshold),
+        "facts": _facts(metrics, everything, threshold),
         "verdicts": verdicts,
         "rocs": _roc_chart(metrics, verdicts),
         "pro": _pro_chart(metrics),
-        "histogram": _histogram(images, threshold),
+        "histogram": _histogram(everything, threshold),
         "globe": _globe(images, gallery_poses),
-        "per_defect": _per_defect(metrics, images),
-        "cards": cards(images, threshold),
+        "per_defect": _per_defect(metrics, everything),
+        "cards": cards(images, threshold, everything),
+        "selection": whole.selection,
         "kinds": sorted({image.defect for image in images}),
         "labeled": any(image.label is not None for image in images),
         "details": list(_flat({"metrics": _plain(metrics), "run": run})),
@@ -80,9 +95,7 @@ def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
     return tiles
 
 
-def _facts(
-    metrics: dict[str, Any], images: Sequence[ReportImage], threshold: float | None
-) -> list[tuple[str, str, str]]:
+def _facts(metrics: dict[str, Any], images: Sequence[Judged], threshold: float | None) -> list[tuple[str, str, str]]:
     """(name, value, unit) of what a reader asks after the metrics; what is not known is left out."""
     seconds = metrics.get("seconds") or {}
     per_image = [seconds.get(f"{stage}_per_image") for stage in ("retrieve", "refine", "score")]
@@ -124,7 +137,7 @@ def _duration(seconds: float) -> tuple[str, str]:
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}", "min"
 
 
-def _verdicts(images: Sequence[ReportImage], promised: float | None) -> dict[str, Any]:
+def _verdicts(images: Sequence[Judged], promised: float | None) -> dict[str, Any]:
     """How many images got which decision, and how many of these are wrong as far as labels tell: count, of how many,
     and what that says of the rate (`promised`: that of false alarms)."""
     counts = Counter(image.decision for image in images)
@@ -166,7 +179,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _histogram(images: Sequence[ReportImage], threshold: float | None) -> Chart | None:
+def _histogram(images: Sequence[Judged], threshold: float | None) -> Chart | None:
     groups = [
         (css, name, known_scores([i for i in images if i.label == label]))
         for label, css, name in ((0, "ok", "good"), (1, "defect", "defective"), (None, "none", "pictures"))
@@ -185,7 +198,7 @@ def _globe(images: Sequence[ReportImage], gallery_poses: Sequence[ArrayLike]) ->
     return {"gallery": gallery, "test": test} if gallery or test else None
 
 
-def _per_defect(metrics: dict[str, Any], images: Sequence[ReportImage]) -> list[dict[str, Any]]:
+def _per_defect(metrics: dict[str, Any], images: Sequence[Judged]) -> list[dict[str, Any]]:
     """A row for each kind of image: its metrics against the good images, and its decisions."""
     measured = metrics.get("per_defect") or {}
     rows = []

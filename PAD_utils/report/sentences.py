@@ -17,23 +17,26 @@ def decision_sentence(
     threshold: float | None,
     anomaly_map: Float[np.ndarray, "h w"] | None = None,
     mask: Bool[np.ndarray, "h w"] | None = None,
+    width: int | None = None,
 ) -> str:
-    """By how much a score clears or misses the threshold, and where the highest spot is; "" where there is no score."""
+    """By how much a score clears or misses the threshold, and where the highest spot is; "" where there is no score.
+    `width`: of the image as it was compared, where the map is a smaller copy."""
     if decision == NOT_LOCALISED:
         return "No pose that can be trusted was found, so score and heat map mean nothing and it was not decided."
     if score is None or threshold is None:
         return ""
     side = "above" if score > threshold else "below"
     said = f"Score {short(score)} is {abs(score - threshold):.2g} {side} the threshold {short(threshold)}"
-    spot = "" if anomaly_map is None else _spot(anomaly_map, mask)
+    spot = "" if anomaly_map is None else _spot(anomaly_map, mask, width or anomaly_map.shape[1])
     return f"{said}; the highest spot {spot}." if spot else f"{said}."
 
 
-def _spot(anomaly_map: np.ndarray, mask: np.ndarray | None) -> str:
+def _spot(anomaly_map: np.ndarray, mask: np.ndarray | None, width: int) -> str:
     """Where the highest score is: against the marked defect where there is one, else in pixels."""
     y, x = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
     if mask is None or not mask.any() or mask.shape != anomaly_map.shape:
-        return f"is at {x}, {y}"
+        scale = width / anomaly_map.shape[1]
+        return f"is at {int((x + 0.5) * scale)}, {int((y + 0.5) * scale)}"
     distance = float(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[y, x])
     return "lies on the marked defect" if distance == 0 else f"lies {distance:.0f} px beside the marked defect"
 

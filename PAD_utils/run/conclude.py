@@ -2,7 +2,9 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from PAD_utils.run.summary import Decided, count_decisions, summary
 from PAD_utils.run.tracking import log_figures
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED
 
-_METRICS = ("image_auroc", "pixel_auroc", "aupro")
+METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def conclude(
@@ -28,7 +30,7 @@ def conclude(
     """Steps 5 and 6: writes everything that the run leaves behind and returns the content of metrics.json."""
     write_maps_and_table(job, samples, poses, verdicts)
     metrics, details = measure(job, model, samples, poses, verdicts)
-    shown = report_images(job, samples, verdicts)
+    shown = report_images(samples, verdicts)
     metrics["decisions"] = count_decisions(decided(shown))
     write_json(job.folder / "metrics.json", metrics)
     if job.config.wandb:
@@ -53,27 +55,31 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
     seconds = poses.retrieve_seconds + poses.refine_seconds + verdicts.score_seconds
     rows = []
     paths = [map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name) for sample in samples]
-    for stale in set((job.folder / MAPS_FOLDER).glob("*/*.tiff")).difference(paths):
-        stale.unlink()
-        with contextlib.suppress(OSError):  # other files, or other maps, are in there
-            stale.parent.rmdir()
+    remove_other_maps(job.folder / MAPS_FOLDER, paths)
     for i, sample in enumerate(samples):
         verdict = verdicts.each[i]
         write_map(paths[i], verdict.map.numpy())
-        label = _label(job, sample)
-        rows.append(ImageRow(sample.defect, sample.name, label, verdict.score, verdict.decision, seconds))
+        rows.append(ImageRow(sample.defect, sample.name, sample.label, verdict.score, verdict.decision, seconds))
     write_table(job.folder / "images.csv", rows)
     found = {s.key: [r.as_json() for r in v.regions] for s, v in zip(samples, verdicts.each, strict=True)}
     write_json(job.folder / "regions.json", found)
 
 
-def report_images(job: Job, samples: list[Sample], verdicts: Verdicts) -> list[ReportImage]:
+def remove_other_maps(folder: Path, paths: Sequence[Path]) -> None:
+    """Removes all maps below a folder but these."""
+    for stale in set(folder.glob("*/*.tiff")).difference(paths):
+        stale.unlink()
+        with contextlib.suppress(OSError):  # other files, or other maps, are in there
+            stale.parent.rmdir()
+
+
+def report_images(samples: list[Sample], verdicts: Verdicts) -> list[ReportImage]:
     """What the report shows of each picture."""
     return [
         ReportImage(
             sample.defect,
             sample.name,
-            _label(job, sample),
+            sample.label,
             verdict.score,
             verdict.decision,
             sample.photograph.numpy(),
@@ -91,31 +97,22 @@ def measure(
     job: Job, model: Model, samples: list[Sample], poses: Poses, verdicts: Verdicts
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(metrics.json, the details that only the report shows). A metric that is undefined is None, with a reason."""
-    if job.config.images:
-        reason = "these pictures have no ground truth (--images)"
-        details: dict[str, Any] = {"undefined": dict.fromkeys(_METRICS, reason), "per_defect": {}, "curves": {}}
-    else:
-        details = evaluate(
-            [v.map.numpy() for v in verdicts.each],
-            [None if s.mask is None else s.mask.numpy() for s in samples],
-            np.array([v.score for v in verdicts.each]),
-            [s.label for s in samples],
-            [s.defect for s in samples],
-        )
+    details = evaluate(
+        [v.map.numpy() for v in verdicts.each],
+        [None if s.mask is None else s.mask.numpy() for s in samples],
+        np.array([v.score for v in verdicts.each]),
+        [s.label for s in samples],
+        [s.defect for s in samples],
+    )
     metrics = {
-        **{name: details.get(name) for name in _METRICS},
+        **{name: details.get(name) for name in METRICS},
         "undefined": details["undefined"],
         "per_defect": details["per_defect"],
         "n_test": len(samples),
         "n_not_localised": sum(not e.converged for e in poses.estimates),
-        "n_gaussians": len(model.gaussians),
-        "train_psnr": model.train_psnr,
-        "preset": job.config.preset,
         "features": verdicts.features,
-        "retrieval": job.config.retrieval,
-        "refiner": job.config.refiner,
-        "warnings": job.warnings,
-        "decision": decision_figures(samples, verdicts, bool(job.config.images)),
+        **facts_of_run(job, model),
+        "decision": decision_figures(samples, verdicts),
         "seconds": {
             "train": model.train_seconds,
             "retrieve_per_image": poses.retrieve_seconds,
@@ -127,22 +124,27 @@ def measure(
     return metrics, details
 
 
-def decision_figures(samples: list[Sample], verdicts: Verdicts, unlabeled: bool) -> dict[str, Any] | None:
+def facts_of_run(job: Job, model: Model) -> dict[str, Any]:
+    """What metrics.json says of the model and of how pictures were judged."""
+    return {
+        "n_gaussians": len(model.gaussians),
+        "train_psnr": model.train_psnr,
+        **{name: getattr(job.config, name) for name in ("preset", "retrieval", "refiner")},
+        "warnings": job.warnings,
+    }
+
+
+def decision_figures(samples: list[Sample], verdicts: Verdicts) -> dict[str, Any] | None:
     """The threshold, the rate of false alarms it promises, and the rates measured here (None: no such pictures)."""
     if verdicts.calibration is None:
         return None
-    alarm: dict[int, list[bool]] = {} if unlabeled else {0: [], 1: []}
+    alarm: dict[int, list[bool]] = {0: [], 1: []}
     for sample, verdict in zip(samples, verdicts.each, strict=True):
-        if not unlabeled and verdict.decision != NOT_LOCALISED:
+        if verdict.decision != NOT_LOCALISED:
             alarm[sample.label].append(verdict.decision == DEFECT)
-    good, bad = alarm.get(0), alarm.get(1)
+    good, bad = alarm[0], alarm[1]
     return {
         **asdict(verdicts.calibration),
         "false_alarms_measured": sum(good) / len(good) if good else None,
         "misses_measured": 1 - sum(bad) / len(bad) if bad else None,
     }
-
-
-def _label(job: Job, sample: Sample) -> int | None:
-    """0 good, 1 defective, None where nobody knows."""
-    return None if job.config.images else sample.label

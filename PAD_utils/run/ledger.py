@@ -82,6 +82,11 @@ class Ledger:
         entry = self._stages.get(stage)
         return None if entry is None else dict(entry["facts"])
 
+    def fingerprint(self, stage: str) -> str | None:
+        """What the stage was last finished on."""
+        entry = self._stages.get(stage)
+        return None if entry is None else str(entry["fingerprint"])
+
     def record(self, stage: str, fingerprint: str, facts: dict[str, Any]) -> None:
         """Marks the stage as finished. Written at once and whole."""
         self._stages[stage] = {"fingerprint": fingerprint, "facts": facts}

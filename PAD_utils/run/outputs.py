@@ -41,7 +41,7 @@ class PoseFile:
             saved = read_checked_json(self._partial)
             if saved["fingerprint"] != self._fingerprint:
                 return
-            estimates = {key: _restored(entry, self._cameras[key]) for key, entry in saved["poses"].items()}
+            estimates = {key: restored_pose(entry, self._cameras[key]) for key, entry in saved["poses"].items()}
             seconds = float(saved["retrieve_seconds"]), float(saved["refine_seconds"])
         except Exception as error:  # a file that was edited or cut may be wrong in any way
             log.warning("%s is damaged (%s: %s): poses are found anew", self._partial, type(error).__name__, error)
@@ -55,14 +55,14 @@ class PoseFile:
         """Takes the estimates of some pictures and the seconds that they took together, and saves."""
         for key, estimate in zip(keys, estimates, strict=True):
             # Out and in again, as an interrupted run does: what follows sees the same bits either way.
-            self.estimates[key] = _restored(_kept(estimate), self._cameras[key])
+            self.estimates[key] = restored_pose(kept_pose(estimate), self._cameras[key])
         self.retrieve_seconds += retrieve_seconds
         self.refine_seconds += refine_seconds
         content = {
             "fingerprint": self._fingerprint,
             "retrieve_seconds": self.retrieve_seconds,
             "refine_seconds": self.refine_seconds,
-            "poses": {key: _kept(estimate) for key, estimate in self.estimates.items()},
+            "poses": {key: kept_pose(estimate) for key, estimate in self.estimates.items()},
         }
         write_checked_json(self._partial, content, indent=None)
 
@@ -72,10 +72,13 @@ class PoseFile:
         matrices = {
             key: self._world.outward(estimate.camera.to_blender()).tolist() for key, estimate in estimates.items()
         }
-        write_json(self._path, {key: {"world_from_camera": matrices[key], **_facts(estimates[key])} for key in keys})
+        write_json(
+            self._path, {key: {"world_from_camera": matrices[key], **pose_facts(estimates[key])} for key in keys}
+        )
 
 
-def _facts(estimate: PoseEstimate) -> dict[str, Any]:
+def pose_facts(estimate: PoseEstimate) -> dict[str, Any]:
+    """What poses.json says of a pose beside `world_from_camera`."""
     return {
         "cost": estimate.cost if math.isfinite(estimate.cost) else None,
         "iterations": estimate.iterations,
@@ -84,13 +87,14 @@ def _facts(estimate: PoseEstimate) -> dict[str, Any]:
     }
 
 
-def _kept(estimate: PoseEstimate) -> dict[str, Any]:
+def kept_pose(estimate: PoseEstimate) -> dict[str, Any]:
     """The pose as the refiner left it: its rotation is orthonormal to single precision only, so that turning it into
     `world_from_camera` and back would move the camera by 1e-7 each time. JSON itself keeps every bit."""
-    return {"cam_from_world": estimate.camera.cam_from_world.tolist(), **_facts(estimate)}
+    return {"cam_from_world": estimate.camera.cam_from_world.tolist(), **pose_facts(estimate)}
 
 
-def _restored(kept: dict[str, Any], camera: Camera) -> PoseEstimate:
+def restored_pose(kept: dict[str, Any], camera: Camera) -> PoseEstimate:
+    """The estimate that `kept_pose` took apart, of a camera with these intrinsics."""
     facts = dict(kept)
     pose = torch.tensor(facts.pop("cam_from_world"), dtype=torch.float64)
     check_rigid("a pose", pose)

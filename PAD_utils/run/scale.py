@@ -3,16 +3,18 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from PAD_utils.errors import UserError
 
+log = logging.getLogger(__name__)
+_Worker, _Share, _Result = TypeVar("_Worker"), TypeVar("_Share"), TypeVar("_Result")
 # Nothing is sent to Ray's makers, and a worker that asks for no GPU still sees the machine's, as without Ray.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _PATIENCE_S = 5.0
@@ -48,6 +50,36 @@ def ray_cluster(address: str | None = None, gpus: int | None = None) -> Iterator
         yield ray
     finally:
         ray.shutdown()
+
+
+def streamed(
+    ray: ModuleType,
+    make: Callable[[], _Worker],
+    work: Callable[[_Worker, _Share], Iterator[_Result]],
+    shares: Sequence[_Share],
+    needs: dict[str, int],
+) -> Iterator[_Result]:
+    """What `work(make(), share)` yields, one worker process for each share, as it comes from any of them. `needs`: of a
+    worker, as Ray's options. A worker that dies is named in a warning; an error is raised once the others are done."""
+
+    class Actor:
+        def results(self, share: _Share) -> Iterator[_Result]:
+            yield from work(make(), share)
+
+    actors = [ray.remote(**needs)(Actor).remote() for _ in shares]
+    streams = [
+        actor.results.options(num_returns="streaming").remote(share)
+        for actor, share in zip(actors, shares, strict=True)
+    ]
+    while streams:
+        (ready, *_), _ = ray.wait(streams)
+        try:
+            yield ray.get(next(ready))
+        except StopIteration:
+            streams.remove(ready)
+        except ray.exceptions.RayActorError as error:
+            log.warning("a worker died: %s", str(error).splitlines()[0])
+            streams.remove(ready)
 
 
 def _check_answers(address: str | None) -> None:

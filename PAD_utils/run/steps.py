@@ -20,8 +20,7 @@ from gaussian_splatting.views import View
 from gaussian_splatting.world import USERS_WORLD, World
 from PAD_utils.data.held_out import Gallery, split, split_by_name
 from PAD_utils.data.intrinsics import Lens, LensSpec, read_lens
-from PAD_utils.data.listing import list_pictures, note_left_out
-from PAD_utils.data.mad import ClassData, Sample, Source, check_names, load_class, load_queries
+from PAD_utils.data.mad import ClassData, Sample, Source, load_class
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
 from PAD_utils.inspector import InspectConfig, Inspector, batches
@@ -40,7 +39,7 @@ from PAD_utils.score.pyramid import FeaturePyramid
 log = logging.getLogger(__name__)
 
 _POOR_FIT_DB = 28.0  # PSNR on training pictures; real photographs reach 35
-INSPECTED = "images"  # the kind that the pictures of --images are filed under
+INSPECTOR = "inspector"  # the folder of what judges, below that of the model
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def load_views(job: Job) -> ClassData:
     """Step 1: the posed pictures of the good object, and the test set, but not where --images is judged. Raises
     UserError naming what is wrong."""
     config = job.config
-    data = load_class(config.data_path, config.classname, source=_source(config))
+    data = load_class(config.data_path, config.classname, source=source_of(config))
     log.info("%s", data.description)
     return data
 
@@ -118,37 +117,25 @@ def _warn_of_training(preset: str, views: Gallery, psnr: float) -> None:
 
 
 def load_samples(job: Job, data: ClassData) -> list[Sample]:
-    """Step 3: what is to be judged, the test set or the pictures of --images that can be read. Raises UserError when
-    there are none, two have one name, or one of the test set cannot be read."""
-    if job.config.images is None:
-        if not data.test:
-            raise UserError(f"{data.root / 'test'} holds no pictures; put some there, or inspect others with --images")
-        return data.test
-    paths = list_pictures(job.config.images)
-    if not paths:
-        raise UserError(f"--images {job.config.images} holds no pictures (PNG, JPEG, WebP, BMP, TIFF or HEIC)")
-    note_left_out(job.config.images)
-    log.info("%d pictures to inspect in %s", len(paths), job.config.images)
-    samples = load_queries(paths, INSPECTED, data, _source(job.config))
-    check_names(samples, job.config.images)
-    return samples
-
-
-def count_asked(job: Job, samples: Sequence[Sample]) -> int:
-    """How many pictures the user wants judged: the samples, and those of --images that cannot be read."""
-    return len(samples) if job.config.images is None else len(list_pictures(job.config.images))
+    """Step 3: the test set. Raises UserError when there is none."""
+    if not data.test:
+        raise UserError(f"{data.root / 'test'} holds no pictures; put some there, or inspect others with --images")
+    return data.test
 
 
 def load_features(job: Job) -> FeaturePyramid:
     """What --features asks for, or the fallback. Raises UserError for an unknown name, or weights that do not fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        pyramid = make_features(
-            job.config.features or FAST_FEATURES, job.config.weights, job.device, half=job.config.preset != "paper"
-        )
+        pyramid = features_of(job.config, job.device)
     for warning in caught:
         log.warning("%s", warning.message)
     return pyramid
+
+
+def features_of(config: RunConfig, device: torch.device) -> FeaturePyramid:
+    """As `load_features`; the fallback is a UserWarning."""
+    return make_features(config.features or FAST_FEATURES, config.weights, device, half=config.preset != "paper")
 
 
 def open_inspector(
@@ -156,7 +143,7 @@ def open_inspector(
 ) -> Inspector:
     """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
     configuration saved it. The rate of false alarms may be another one. `lens` as that of InspectConfig."""
-    config, folder, refiner = job.config, job.ledger.folder / "inspector", make_refiner(job, gallery)
+    config, folder, refiner = job.config, job.ledger.folder / INSPECTOR, make_refiner(job, gallery)
     score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
     setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, lens, model.world)
     weights = config.weights and fingerprint_file(config.weights)
@@ -230,11 +217,12 @@ def make_refiner(job: Job, gallery: Sequence[View]) -> Refiner:
 
 def photo_lens(job: Job, data: ClassData) -> Lens:
     """The lens of photographs that nothing is said about, as large as it was described for."""
-    given = _source(job.config).query_lens
+    given = source_of(job.config).query_lens
     return data.lens if given is None else given.lens(*given.size(data.lens.width, data.lens.height))
 
 
-def _source(config: RunConfig) -> Source:
+def source_of(config: RunConfig) -> Source:
+    """Where the pictures of the class and the photographs come from, as the command line says."""
     lens = None if config.camera is None else read_lens(config.camera)
     if config.camera_angle_x is not None:
         lens = LensSpec({"camera_angle_x": config.camera_angle_x}, "--camera_angle_x")

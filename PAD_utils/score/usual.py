@@ -98,6 +98,12 @@ class Comparer:
         learned = usual.normality, local, usual.response
         return score_pairs(self.pyramid, queries, renderings, self.config, *learned, shown), renderings
 
+    def renderings(
+        self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """What `compare` holds pictures of one size against, in [0, 1]."""
+        return self._pairs(images, cameras).renderings
+
     def learn(self, seen: Sequence[Posed], held_out: Sequence[Posed]) -> Usual:
         """What good views teach, those that training saw and those held out from it, where there are any.
 

@@ -1,0 +1,154 @@
+"""Photographs by the hundred, as a user inspects them, on a tiny class in a temporary folder."""
+
+import csv
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from PAD_utils.inspector import Inspector
+from PAD_utils.run import photograph_log, workers
+from PAD_utils.run.scale import has_ray
+from tests.fake_class import NAME
+from train_and_render import main
+
+ROOT = Path(__file__).parent.parent
+QUICK = ["-c", NAME, "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
+ADAM = [*QUICK, "--refiner", "adam"]
+COUNT = 300
+
+
+def copies(fake_mad: Path, folder: Path, count: int) -> Path:
+    """Pictures of the test set with changed noise."""
+    taken = sorted((fake_mad / NAME / "test").glob("*/*.png"))
+    pictures = [cv2.imread(str(path)) for path in taken]
+    folder.mkdir(parents=True)
+    for i in range(count):
+        noise = np.random.default_rng(i).normal(0, 2, pictures[0].shape)
+        noisy = np.clip(pictures[i % len(pictures)] + noise, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), noisy)
+    return folder
+
+
+def inspection(fake_mad: Path, name: str) -> Path:
+    return fake_mad / "results_splatpose_0" / NAME / "inspections" / name
+
+
+def command(fake_mad: Path, photos: Path, *more: str) -> list[str]:
+    return [*ADAM, "-data_path", str(fake_mad), "-train", "0", "--images", str(photos), *more]
+
+
+def content(folder: Path) -> dict[str, object]:
+    """All that must not depend on how often the run was interrupted, by file: times aside."""
+    found: dict[str, object] = {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("anomaly_maps/*/*")}
+    found |= {name: (folder / name).read_bytes() for name in ("poses.json", "regions.json")}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = list(csv.DictReader((folder / "images.csv").open()))
+    for timed in (metrics, *rows):
+        del timed["seconds"]
+    shown = (folder / "report.html").read_text().count('class="card"')
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return {**found, "metrics.json": metrics, "images.csv": rows, "shown": shown, "names": names}
+
+
+def trained(fake_mad: Path) -> Path:
+    assert main([*ADAM, "-data_path", str(fake_mad)]) == 0
+    return fake_mad / "results_splatpose_0" / NAME
+
+
+@pytest.mark.determinism
+def test_a_killed_inspection_goes_on_to_the_same_result(fake_mad: Path) -> None:
+    trained(fake_mad)
+    photos = copies(fake_mad, fake_mad / "photos", COUNT)
+    job = [sys.executable, "train_and_render.py", *command(fake_mad, photos)]
+    subprocess.run(job, cwd=ROOT, check=True, capture_output=True)
+    folder = inspection(fake_mad, "photos")
+    undisturbed = content(folder)
+    assert undisturbed["shown"] == 200 and len(undisturbed["images.csv"]) == COUNT  # type: ignore[arg-type]
+    assert f"200 of {COUNT} pictures are shown" in (folder / "report.html").read_text()
+    shutil.rmtree(folder)
+
+    log = folder / photograph_log.LOG_NAME
+    process = subprocess.Popen(job, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > 64):
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (folder / "metrics.json").exists()
+    log.write_bytes(log.read_bytes() + b'{"part": nu')  # as if a line had been cut off, too
+    done = log.read_bytes().count(b"\n") - 1
+    again = subprocess.run(job, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert f"{done} pictures were judged by an earlier run; 0 of them have changed" in again.stderr
+    assert content(folder) == undisturbed
+    peak_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak_kb < 2_000_000, "a driver of 100,000 photographs may take 2 GB"
+
+
+def test_what_is_done_is_not_done_again_unless_it_has_changed(
+    fake_mad: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(fake_mad)
+    photos = copies(fake_mad, fake_mad / "photos", 9)
+    judged: list[int] = []
+    localize = Inspector.localize
+    monkeypatch.setattr(Inspector, "localize", lambda *a: judged.append(len(a[1])) or localize(*a))
+    arguments = command(fake_mad, photos)
+    assert main(arguments) == 0 and sum(judged) == 9
+    folder = inspection(fake_mad, "photos")
+    first = content(folder)
+    judged.clear()
+    assert main(arguments) == 0 and sum(judged) == 0 and content(folder) == first
+    shutil.copy(photos / "0.png", photos / "4.png")
+    (photos / "8.png").unlink()
+    (photos / "7.png").write_bytes(b"no picture")
+    (folder / "anomaly_maps" / "images" / "5.tiff").unlink()
+    assert main(arguments) == 0 and sum(judged) == 2
+    rows = {row["name"]: row for row in csv.DictReader((folder / "images.csv").open())}
+    assert list(rows) == ["0", "1", "2", "3", "4", "5", "6"] and rows["4"]["score"] == rows["0"]["score"]
+    assert not (folder / "anomaly_maps" / "images" / "8.tiff").exists()
+    said = json.loads((folder / "metrics.json").read_text())["warnings"]
+    assert any("1 of 8 pictures are left out, not judged" in line and "7.png" in line for line in said)
+    judged.clear()
+    assert main([*arguments, "--false_alarm_rate", "0.4"]) == 0 and sum(judged) == 0
+    stricter = [row["decision"] for row in csv.DictReader((folder / "images.csv").open())]
+    assert stricter.count("DEFECT") > [row["decision"] for row in rows.values()].count("DEFECT")
+    regions = json.loads((folder / "regions.json").read_text())
+    assert [bool(regions[f"images/{name}.png"]) for name in rows] == [d == "DEFECT" for d in stricter]
+    assert main([*arguments, "--resolution", "16"]) == 0 and sum(judged) == 7
+
+
+@pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
+def test_workers_find_what_one_process_finds(fake_mad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(fake_mad)
+    photos = copies(fake_mad, fake_mad / "photos", 9)
+    arguments = command(fake_mad, photos)
+    assert main(arguments) == 0
+    one = content(inspection(fake_mad, "photos"))
+    shutil.rmtree(inspection(fake_mad, "photos"))
+    monkeypatch.setattr(workers, "worker_count", lambda *_: 2)
+    assert main(arguments) == 0
+    both = content(inspection(fake_mad, "photos"))
+    for name in ("images.csv", "regions.json"):  # their threads are fewer, which may change last bits of poses and maps
+        assert one[name] == both[name]
+
+
+def test_a_photograph_alone_is_what_it_is_among_others(fake_mad: Path) -> None:
+    """To the bit, so that a run may go on with any of them."""
+    trained(fake_mad)
+    photos = copies(fake_mad, fake_mad / "photos", 12)
+    assert main(command(fake_mad, photos)) == 0
+    among = list(csv.DictReader((inspection(fake_mad, "photos") / "images.csv").open()))
+    for row in among[::4]:
+        alone = fake_mad / f"alone{row['name']}"
+        alone.mkdir()
+        shutil.copy(photos / f"{row['name']}.png", alone)
+        assert main(command(fake_mad, alone)) == 0
+        (found,) = csv.DictReader((inspection(fake_mad, alone.name) / "images.csv").open())
+        assert (found["score"], found["decision"]) == (row["score"], row["decision"])
