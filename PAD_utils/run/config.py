@@ -42,7 +42,11 @@ class RunConfig:
     classname: str = _option(_DATA, "01Gorilla", "-c --classname", "class to run, of those in --data_path")
     data_path: Path = _option(_DATA, Path("MAD-Sim"), "--data_path", "folder that holds the classes", type=Path)
     images: Path | None = _option(
-        _DATA, None, "--images", "inspect the pictures of this folder instead of the test set", type=Path
+        _DATA,
+        None,
+        "--images",
+        "inspect the pictures of this folder (subfolders: parts, several photographs each) or list instead of the test set",
+        type=Path,
     )
     model: Path | None = _option(
         _DATA,

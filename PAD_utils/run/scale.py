@@ -62,24 +62,23 @@ def streamed(
     """What `work(make(), share)` yields, one worker process for each share, as it comes from any of them. `needs`: of a
     worker, as Ray's options. A worker that dies is named in a warning; an error is raised once the others are done."""
 
-    class Actor:
-        def results(self, share: _Share) -> Iterator[_Result]:
-            yield from work(make(), share)
-
-    actors = [ray.remote(**needs)(Actor).remote() for _ in shares]
-    streams = [
-        actor.results.options(num_returns="streaming").remote(share)
-        for actor, share in zip(actors, shares, strict=True)
-    ]
+    task = ray.remote(**needs)(_results)
+    streams = [task.options(num_returns="streaming", max_retries=0).remote(make, work, share) for share in shares]
     while streams:
         (ready, *_), _ = ray.wait(streams)
         try:
             yield ray.get(next(ready))
         except StopIteration:
             streams.remove(ready)
-        except ray.exceptions.RayActorError as error:
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
             log.warning("a worker died: %s", str(error).splitlines()[0])
             streams.remove(ready)
+
+
+def _results(
+    make: Callable[[], _Worker], work: Callable[[_Worker, _Share], Iterator[_Result]], share: _Share
+) -> Iterator[_Result]:
+    yield from work(make(), share)
 
 
 def _check_answers(address: str | None) -> None:
