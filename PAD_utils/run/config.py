@@ -45,7 +45,7 @@ class RunConfig:
         _DATA,
         None,
         "--images",
-        "inspect the pictures of this folder (subfolders: parts, several photographs each) or list instead of the test set",
+        "inspect the pictures of this folder (its subfolders are parts) or list instead of the test set",
         type=Path,
     )
     model: Path | None = _option(
