@@ -14,7 +14,7 @@ import torch
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.pose.types import PoseEstimate
 from PAD_utils.data.photographs import ALONE, Photograph
-from PAD_utils.files import explaining
+from PAD_utils.files import check_sum, explaining
 from PAD_utils.inspector import Verdict
 from PAD_utils.run.outputs import kept_pose, restored_pose
 from PAD_utils.score.regions import Region
@@ -114,6 +114,8 @@ class PhotographLog:
                     if number == 0 and content["fingerprint"] != fingerprint:
                         return False
                     if number:
+                        if content.pop("sum") != check_sum(content):
+                            raise ValueError("its sum is wrong")
                         row = Row(**{**content, "seconds": tuple(content["seconds"])})
                         self.rows[row.key] = row
                 except Exception as error:  # a file that was edited or cut may be wrong in any way
@@ -131,6 +133,7 @@ class PhotographLog:
         text = ""
         for row in rows:
             self.rows[row.key] = row
-            text += json.dumps(asdict(row), allow_nan=False) + "\n"
+            content = {**asdict(row), "seconds": list(row.seconds)}
+            text += json.dumps({**content, "sum": check_sum(content)}, allow_nan=False) + "\n"
         with explaining(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(text)
