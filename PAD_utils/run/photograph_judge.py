@@ -16,6 +16,7 @@ from PAD_utils.evaluate.maps import map_path, write_map
 from PAD_utils.inspector import Inspector, Verdict, batches
 from PAD_utils.pose.localize import PICTURES_AT_ONCE
 from PAD_utils.run.photograph_log import Row
+from PAD_utils.score.levels import PAIRS_PER_BATCH
 
 
 class Found(NamedTuple):
@@ -65,8 +66,9 @@ class PhotographJudge:
         return [judged[i] for i in range(len(readable))], [one for one in loaded if one.sample is None]
 
     def _verdicts(self, samples: Sequence[Sample], estimates: Sequence[PoseEstimate]) -> list[Verdict]:
-        verdicts = []
-        for some in batches([sample.photograph for sample in samples]):  # of one size, hence in order
+        """On a CPU one by one: there it costs nothing, and last bits do not depend on which photographs go together."""
+        verdicts, most = [], PAIRS_PER_BATCH[self.inspector.device.type]
+        for some in batches([sample.photograph for sample in samples], most):  # of one size, hence in order
             compared = self.inspector.compare([samples[i].photograph for i in some], [estimates[i] for i in some])
             verdicts += [self.inspector.decide(c, estimates[i]) for i, c in zip(some, compared, strict=True)]
         return verdicts
