@@ -83,6 +83,33 @@ addEventListener("load", async () => {
     seen.globe.opens = viewer.open;
     viewer.close();
 
+    // Another rate of false alarms, by the keys of a keyboard as far as a page can press them.
+    const rate = $("#rate");
+    const state = () => ({
+      rate: $("#rate-now").textContent, threshold: $('[data-fact="Threshold"]').textContent,
+      counts: Object.fromEntries($$("[data-count]").map((node) => [node.dataset.count, node.textContent.replace(/\s+/g, " ").trim()])),
+      cards: Object.fromEntries($$(".card").map((card) => [`${card.dataset.kind}/${card.dataset.name}`, card.querySelector(".pill").textContent])),
+      mistakes: $$(".card header .mistake").filter((badge) => !badge.hidden).map((badge) => badge.textContent).sort(),
+      chip: $('[data-show="mistake"]').textContent, line: $(".chart .threshold").getAttribute("x1"),
+      kinds: $$("[data-kind-words]").map((node) => node.textContent), spoken: rate.getAttribute("aria-valuetext"),
+      point: $(".chart .point")?.getAttribute("cx"), asRun: $("#rate-run").hidden,
+    });
+    const slide = (value) => {
+      rate.value = value;
+      rate.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+    rate.focus();
+    seen.rate = { focused: document.activeElement === rate, label: rate.labels[0].textContent, ends: $(".ends").textContent, run: state() };
+    slide(rate.max);
+    seen.rate.most = state();
+    $("#card0 .shot").click();
+    seen.rate.enlarged = $("#viewer .state").textContent;
+    viewer.close();
+    slide(0);
+    seen.rate.least = state();
+    $("#rate-run").click();
+    seen.rate.again = state();
+
     const paper = () => getComputedStyle(document.body).backgroundColor;
     const one = paper();
     $("#theme").click();

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from PAD_utils.report.cards import ReportImage
-from PAD_utils.report.report import write_report
+from PAD_utils.report.rate import Rates
+from PAD_utils.report.report import Whole, write_report
+from PAD_utils.score.calibration import calibrate
 from PAD_utils.score.regions import Region
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -71,7 +73,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     }
     gallery = [np.eye(4) + i for i in range(1, 8)]
     run = {"end": "2026-05-04T03:02:01+00:00", "configuration": {"data_path": "/a/very/long/path" * 20}}
-    write_report(folder / "report.html", TITLE, metrics, run, _images(), 0.5, gallery)
+    rates = Rates([0.01, 0.05, 0.5], [0.5, 0.65, 0.05], 0, 0.05)
+    write_report(folder / "report.html", TITLE, metrics, run, _images(), 0.5, gallery, Whole(rates=rates))
     page = (folder / "report.html").read_text("utf-8")
     check = (Path(__file__).parent / "report_browser_check.js").read_text("utf-8")
     page = page.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"<script>{check}</script></body>")
@@ -161,3 +164,34 @@ def test_the_globe_turns_and_opens_pictures(result: dict) -> None:
 def test_there_is_a_light_and_a_dark_theme(result: dict) -> None:
     light_or_dark = [sum(map(int, re.findall(r"\d+", color))) for color in result["themes"]]
     assert abs(light_or_dark[0] - light_or_dark[1]) > 300
+
+
+def test_another_rate_decides_all_pictures_anew(result: dict) -> None:
+    slider = result["rate"]
+    run, most, least = (slider[name] for name in ("run", "most", "least"))
+    assert slider["focused"] and slider["label"] == "Rate of false alarms" and "5 %: the least" in slider["ends"]
+    assert (run["rate"], run["threshold"], run["asRun"]) == ("1 %", "0.5", True)
+    assert (most["rate"], most["threshold"], most["asRun"]) == ("50 %", "0.05", False)
+    assert most["spoken"] == "50 %, threshold 0.05"
+    assert set(most["cards"].values()) == {"DEFECT", "NOT LOCALISED"} and most["counts"]["defect"] == "11"
+    assert most["counts"]["misses"] == "0 of 7 defective missed"
+    assert most["counts"]["alarms"] == "4 of 4 good called defective"
+    assert most["mistakes"] == ["false alarm"] * 4 and most["chip"] == "Mistakes 4"
+    assert most["kinds"][0] == "4 DEFECT" and float(most["line"]) < float(run["line"])
+    assert slider["enlarged"].startswith("DEFECTfalse alarm")
+    assert run["mistakes"] == ["false alarm", "missed"] and "95 % interval" in run["counts"]["misses"]
+    assert slider["again"] == {**run, "spoken": "1 %, threshold 0.5"}
+    assert least == slider["again"]
+
+
+def test_the_slider_of_a_calibration_ends_at_the_attainable_rate() -> None:
+    scores = np.random.default_rng(0).normal(10, 1, 49)
+    calibration = calibrate(scores, 0.1, logarithms=True)
+    rates = Rates.of(calibration, lambda rate: calibrate(scores, rate, logarithms=True))
+    assert rates.rates[0] == rates.attainable == 0.02 and rates.rates[-1] == 0.5
+    assert rates.thresholds == sorted(rates.thresholds, reverse=True)
+    assert (rates.rates[rates.chosen], rates.thresholds[rates.chosen]) == (0.1, calibration.threshold)
+    for rate, threshold in zip(rates.rates, rates.thresholds, strict=True):
+        assert (scores > threshold).mean() <= rate
+    strict = Rates.of(calibrate(scores, 0.001, logarithms=True), lambda rate: calibrate(scores, rate, logarithms=True))
+    assert strict.rates[0] == 0.001 and strict.chosen == 0 and strict.rates[1] == strict.attainable

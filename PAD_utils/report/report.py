@@ -14,6 +14,7 @@ from PAD_utils.evaluate.metrics import PRO_LIMIT
 from PAD_utils.files import write_text
 from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, Judged, ReportImage, cards, known_scores
 from PAD_utils.report.charts import Chart, curve_chart, directions, histogram_chart, short
+from PAD_utils.report.rate import Rates, slider
 from PAD_utils.report.sentences import rate_in_words
 
 _METRICS = (
@@ -26,10 +27,11 @@ _METRICS = (
 @dataclass(frozen=True)
 class Whole:
     """What a report says of more than it shows: everything that was judged (None: the images that are shown), and how
-    those were chosen ("": they are all)."""
+    those were chosen ("": they are all); and the rates of its slider."""
 
     judged: Sequence[Judged] | None = None
     selection: str = ""
+    rates: Rates | None = None
 
 
 def write_report(
@@ -73,6 +75,7 @@ def write_report(
         "per_defect": _per_defect(metrics, everything),
         "cards": cards(images, threshold, everything),
         "selection": whole.selection,
+        "rates": slider(whole.rates, everything, threshold),
         "kinds": sorted({image.defect for image in images}),
         "labeled": any(image.label is not None for image in images),
         "details": list(_flat({"metrics": _plain(metrics), "run": run})),
@@ -141,7 +144,7 @@ def _verdicts(images: Sequence[Judged], promised: float | None) -> dict[str, Any
     """How many images got which decision, and how many of these are wrong as far as labels tell: count, of how many,
     and what that says of the rate (`promised`: that of false alarms)."""
     counts = Counter(image.decision for image in images)
-    bars = [(CSS[d], d, counts[d]) for d in (DEFECT, OK, NOT_LOCALISED) if counts[d]]
+    bars = _bars(counts)
     judged = [image for image in images if image.decision in (OK, DEFECT) and image.label is not None]
     good, bad = [i for i in judged if i.label == 0], [i for i in judged if i.label == 1]
     return {
@@ -150,6 +153,11 @@ def _verdicts(images: Sequence[Judged], promised: float | None) -> dict[str, Any
         "misses": _share(sum(i.decision == OK for i in bad), len(bad), None),
         "false_alarms": _share(sum(i.decision == DEFECT for i in good), len(good), promised),
     }
+
+
+def _bars(counts: Counter[str | None]) -> list[tuple[str, str, int]]:
+    """(CSS class, decision, count); none are there too, for the slider may change that."""
+    return [(CSS[d], d, counts[d]) for d in (DEFECT, OK, NOT_LOCALISED)]
 
 
 def _share(count: int, of: int, promised: float | None) -> tuple[int, int, str]:
@@ -205,8 +213,7 @@ def _per_defect(metrics: dict[str, Any], images: Sequence[Judged]) -> list[dict[
     for kind in sorted({image.defect for image in images}, key=lambda k: (k == "good", k)):
         members = [image for image in images if image.defect == kind]
         figures = [measured.get(kind, {}).get(key) for key, *_ in _METRICS]
-        decisions = Counter(image.decision for image in members)
-        bars = [(CSS[d], d, decisions[d]) for d in (DEFECT, OK, NOT_LOCALISED) if decisions[d]]
+        bars = _bars(Counter(image.decision for image in members))
         rows.append({"kind": kind, "n": len(members), "figures": figures, "bars": bars})
     return rows
 

@@ -13,7 +13,7 @@ from PAD_utils.data.mad import ClassData, Sample
 from PAD_utils.evaluate.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_table
 from PAD_utils.evaluate.metrics import evaluate
 from PAD_utils.files import write_json
-from PAD_utils.report.report import ReportImage, write_report
+from PAD_utils.report.report import ReportImage, Whole, write_report
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import Verdicts
 from PAD_utils.run.steps import Model, Poses
@@ -39,7 +39,16 @@ def conclude(
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
     threshold = None if verdicts.calibration is None else verdicts.calibration.threshold
     title = f"{job.config.classname}: {len(samples)} pictures"
-    write_report(job.folder / "report.html", title, {**metrics, **details}, run, shown, threshold, poses_of_gallery)
+    write_report(
+        job.folder / "report.html",
+        title,
+        {**metrics, **details},
+        run,
+        shown,
+        threshold,
+        poses_of_gallery,
+        Whole(rates=verdicts.rates),
+    )
     print(summary(job.config.classname, metrics, decided(shown), job.folder / "report.html"))
     return metrics
 

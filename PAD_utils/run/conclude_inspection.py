@@ -20,6 +20,7 @@ from PAD_utils.report.pictures import shrunk
 from PAD_utils.report.report import Whole, write_report
 from PAD_utils.run.conclude import METRICS, facts_of_run, remove_other_maps
 from PAD_utils.run.job import Job, write_run_json
+from PAD_utils.run.judge import rates_of
 from PAD_utils.run.outputs import pose_facts
 from PAD_utils.run.photograph_log import Row
 from PAD_utils.run.photographs import Inspected
@@ -48,7 +49,7 @@ def conclude_inspection(
     judged = [Judged(row.defect, row.name, None, row.score, row.decision) for row in rows]
     title = f"{job.config.classname}: {len(rows)} pictures"
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
-    whole = Whole(judged, _selection(len(shown), len(rows)))
+    whole = Whole(judged, _selection(len(shown), len(rows)), rates_of(inspector))
     write_report(job.folder / "report.html", title, metrics, run, shown, threshold, poses_of_gallery, whole)
     print(summary(job.config.classname, metrics, decided(rows), job.folder / "report.html"))
     return metrics

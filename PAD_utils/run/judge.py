@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gaussian_splatting.progress import progress
 from PAD_utils.data.mad import Sample
 from PAD_utils.inspector import Comparison, Inspector, Verdict, batches
+from PAD_utils.report.rate import Rates
 from PAD_utils.run.steps import Poses
 from PAD_utils.score.calibration import Calibration
 
@@ -19,6 +20,7 @@ class Verdicts:
     calibration: Calibration | None
     features: str
     score_seconds: float
+    rates: Rates | None = None  # of the report's slider
 
 
 def judge(inspector: Inspector, samples: list[Sample], poses: Poses) -> Verdicts:
@@ -33,4 +35,11 @@ def judge(inspector: Inspector, samples: list[Sample], poses: Poses) -> Verdicts
             bar.update(len(some))
     seconds = (time.perf_counter() - start) / max(1, len(samples))
     each = [inspector.decide(compared[i], estimate) for i, estimate in enumerate(poses.estimates)]
-    return Verdicts(each, calibration, inspector.pyramid.name, seconds)
+    return Verdicts(each, calibration, inspector.pyramid.name, seconds, rates_of(inspector))
+
+
+def rates_of(inspector: Inspector) -> Rates | None:
+    """The slider of the report; None where no threshold could be learned."""
+    if inspector.calibration is None:
+        return None
+    return Rates.of(inspector.calibration, lambda rate: inspector.usual.calibration(rate, inspector.config.score))

@@ -58,6 +58,18 @@
     });
   for (const select of [kind, order]) if (select) select.addEventListener("change", arrange);
 
+  // Other decisions, card by card, of another threshold.
+  document.addEventListener("decided", ({ detail }) => {
+    for (const [card, decision] of detail) Object.assign(facts.get(card), decision);
+    for (const chip of chips) {
+      const kind = chip.dataset.show;
+      const count = all.filter((card) => kind === "all" || (kind === "mistake" ? card.dataset.mistake : card.dataset.css === kind)).length;
+      chip.querySelector("b").textContent = count;
+      chip.hidden = !count;
+    }
+    arrange();
+  });
+
   // The viewer: photograph and rendering on top of each other, heat map, boxes and ground truth over them.
   const viewer = document.getElementById("viewer");
   const frame = viewer.querySelector(".frame");
