@@ -2,6 +2,7 @@
 
 import torch
 from diff_gaussian_rasterization import Rasterized
+from diff_gaussian_rasterization.reference.rasterize import rotations_of
 from diff_gaussian_rasterization.types import PictureGradient, Scene
 from torch import Tensor
 
@@ -72,6 +73,23 @@ def broad_scene(sh: int) -> Scene:
     return scene._replace(means=means, scales=scales, opacities=opacities, cam_from_world=cam_from_world)
 
 
+VARIANTS = ("covariances", "antialiased", "inverse depth", "tiles of 3DGS", "all")
+
+
+def variant(scene: Scene, name: str) -> Scene:
+    """The scene drawn in one of the ways of VARIANTS; `all` takes everything at once."""
+    if name in ("covariances", "all"):
+        factor = rotations_of(scene.quats) * scene.scales[:, None]
+        rows, columns = torch.triu_indices(3, 3)
+        covariances = (factor @ factor.mT)[:, rows, columns]
+        scene = scene._replace(scales=covariances, quats=scene.quats[:, :0])
+    return scene._replace(
+        antialiased=name in ("antialiased", "all"),
+        inverse_depth=name in ("inverse depth", "all"),
+        tiles_of_3dgs=name in ("tiles of 3DGS", "all"),
+    )
+
+
 def scene_on(scene: Scene, to: torch.dtype | torch.device | str) -> Scene:
     """The scene in another type or on another device."""
     return Scene(*(value.to(to) if isinstance(value, Tensor) else value for value in scene))
@@ -87,7 +105,8 @@ def values_and_gradients(draw, scene: Scene, seed: int = 1) -> tuple[Rasterized,
     """What `draw` makes of the scene, and the gradient of the loss of `picture_gradients` by name."""
     leaves = {name: getattr(scene, name).detach().clone().requires_grad_() for name in TENSORS}
     out = draw(scene._replace(**leaves))
-    gradients = torch.autograd.grad(out[:3], list(leaves.values()), picture_gradients(out, seed))
+    outer = picture_gradients(out, seed)
+    gradients = torch.autograd.grad(out[:3], list(leaves.values()), outer, materialize_grads=True)
     return out, dict(zip(leaves, gradients, strict=True))
 
 

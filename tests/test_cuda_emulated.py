@@ -22,12 +22,14 @@ from gaussian_splatting.training.state import LossConfig, TrainingState
 from tests.cuda_emulator import EmulatedRuntime, available
 from tests.golden import CASES, Golden
 from tests.splat_scenes import (
+    VARIANTS,
     assert_gradients_close,
     crop,
     orbit_scene,
     picture_gradients,
     threshold_scene,
     values_and_gradients,
+    variant,
     wide_scene,
 )
 from tests.test_pose_equations import make_case
@@ -61,6 +63,19 @@ def test_rasterizer_matches_the_reference(count: int, coefficients: int, views: 
     torch.testing.assert_close(got.radii, expected.radii)
     gradients = cuda.backward(scene, [got.image, got.alpha, got.depth, got.radii, *got.state], outer)
     assert_gradients_close(gradients._asdict(), wanted, 1e-4)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_match_the_reference(name: str) -> None:
+    scene = variant(orbit_scene(120, 4, 2, 40, 50), name)
+    expected, wanted = values_and_gradients(rasterize_reference, scene)
+    got = cuda.forward(scene)
+    for ours, want in zip(got[:3], expected[:3], strict=True):
+        torch.testing.assert_close(ours, want, atol=1e-4, rtol=1e-5)
+    for ours, want in zip(got[3:5], expected[3:5], strict=True):
+        torch.testing.assert_close(ours, want)
+    state = [got.image, got.alpha, got.depth, got.radii, *got.state]
+    assert_gradients_close(cuda.backward(scene, state, picture_gradients(expected))._asdict(), wanted, 2e-4)
 
 
 @pytest.mark.parametrize("case", CASES)

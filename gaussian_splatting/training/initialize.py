@@ -4,11 +4,12 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from simple_knn import distCUDA2
 from torch import Tensor
 
@@ -26,6 +27,7 @@ _HULL_VIEWS = 70  # evenly spaced views that carve and color: more make it slowe
 _VIEWS_PER_FAULT = 50  # so many views may hold one bad mask or pose that must not cut the object
 _START_CELLS = 16  # cells per side of the coarsest grid
 _MAX_DEPTH = 6  # times the grid is refined at most: 1024 cells per side
+_CELLS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 17}  # times the views: what stays in the caches, and in the memory
 _HULL_SPREAD = 0.6  # of the distance to the neighbors: a surface closes with less overlap than a cloud
 _MIN_SCALE = 1e-7  # squared distance floor of coincident points, as 3DGS
 
@@ -84,16 +86,33 @@ class Silhouettes:
     images: UInt8[Tensor, "v h w 3"]
     distance: Float[Tensor, "v h w"]
     cam_from_world: Float[Tensor, "v 4 4"]
-    intrinsics: Float[Tensor, "v 4"]  # always on the CPU: its entries are read one by one
+    intrinsics: Float[Tensor, "v 4"]
 
-    def project(
-        self, points: Float[Tensor, "n 3"], view: int
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """(column, row, depth) of the points in one view, in pixels and world units."""
-        pose, (fx, fy, cx, cy) = self.cam_from_world[view], self.intrinsics[view].tolist()
-        x, y, z = (points @ pose[:3, :3].T + pose[:3, 3]).unbind(-1)
-        safe = z.clamp_min(1e-6)
-        return fx * x / safe + cx, fy * y / safe + cy, z
+    def project(self, points: Float[Tensor, "n 3"]) -> "Seen":
+        """The points in every view."""
+        height, width = self.distance.shape[1:]
+        moved = self.cam_from_world[:, :3, :3] @ points.T + self.cam_from_world[:, :3, 3:]
+        x, y, depth = moved.unbind(1)
+        fx, fy, cx, cy = self.intrinsics[..., None].unbind(1)
+        safe = depth.clamp_min(1e-6)
+        column, row = fx * x / safe + cx, fy * y / safe + cy
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
+        column, row = column.clamp(0, width - 1).long(), row.clamp(0, height - 1).long()
+        return Seen(inside, column, row, depth)
+
+    def at(self, planes: Shaped[Tensor, "v h w *c"], seen: "Seen") -> Shaped[Tensor, "v n *c"]:
+        """What a plane of each view holds where the points are seen."""
+        view = torch.arange(len(planes), device=planes.device)[:, None]
+        return planes[view, seen.row, seen.column]
+
+
+class Seen(NamedTuple):
+    """Points in every view: whether they lie in the picture, in which pixel, and how far off (world units)."""
+
+    inside: Bool[Tensor, "v n"]
+    column: Int64[Tensor, "v n"]
+    row: Int64[Tensor, "v n"]
+    depth: Float[Tensor, "v n"]
 
 
 def _small_pictures(views: Sequence[View]) -> tuple[list[Camera], list[np.ndarray]]:
@@ -116,7 +135,7 @@ def _silhouettes(views: Sequence[View], backdrop: Backdrop, device: torch.device
     distance = parallel(_signed_distance, masks)
     poses, intrinsics = stack_cameras(cameras, torch.device("cpu"))
     pictures, distances = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (images, distance))
-    return Silhouettes(pictures, distances, poses.to(device), intrinsics)
+    return Silhouettes(pictures, distances, poses.to(device), intrinsics.to(device))
 
 
 def object_pixels(views: Sequence[View], backdrop: Backdrop) -> float:
@@ -146,7 +165,7 @@ def carve(silhouettes: Silhouettes, count: int) -> tuple[Float[Tensor, "m 3"], f
     device = silhouettes.distance.device
     cells = (torch.cartesian_prod(axis, axis, axis) + center).to(device)
     corners = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25])] * 3).to(device)
-    blur = (silhouettes.cam_from_world[:, :3, 3].norm(dim=1).cpu() / silhouettes.intrinsics[:, 0]).mean().item()  # 1 px
+    blur = (silhouettes.cam_from_world[:, :3, 3].norm(dim=1) / silhouettes.intrinsics[:, 0]).mean().item()  # 1 px
     for depth in range(_MAX_DEPTH + 1):
         depth_inside = _hull_depth(cells, silhouettes)
         crossed = depth_inside.abs() < 0.5 * math.sqrt(3) * size + blur
@@ -163,33 +182,32 @@ def carve(silhouettes: Silhouettes, count: int) -> tuple[Float[Tensor, "m 3"], f
 def _hull_depth(cells: Float[Tensor, "m 3"], s: Silhouettes) -> Float[Tensor, "m"]:
     """How far inside the hull the cells' centers are, in world units, negative outside: the smallest distance to an
     outline, without the few smallest that bad masks may have spoiled. Views that do not show a cell say nothing."""
-    faults = s.distance.shape[0] // _VIEWS_PER_FAULT
-    smallest = torch.full((faults + 1, cells.shape[0]), math.inf, device=cells.device)
-    height, width = s.distance.shape[1:]
-    for view in range(s.distance.shape[0]):
-        column, row, depth = s.project(cells, view)
-        seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
-        index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-        distance = s.distance[view].reshape(-1)[index] * depth / s.intrinsics[view, 0].item()
-        distance = torch.where(seen, distance, math.inf)
-        for rank in smallest:
-            smaller = torch.minimum(rank, distance)
-            distance = torch.maximum(rank, distance)
-            rank.copy_(smaller)
-    return smallest[-1]
+    at_once = _CELLS_AT_ONCE[cells.device.type]
+    return torch.cat([_hull_depth_of_some(part, s) for part in cells.split(at_once)])
+
+
+def _hull_depth_of_some(cells: Float[Tensor, "m 3"], s: Silhouettes) -> Float[Tensor, "m"]:
+    seen = s.project(cells)
+    distance = s.at(s.distance, seen) * seen.depth / s.intrinsics[:, :1]
+    distance = torch.where(seen.inside, distance, math.inf)
+    smallest, view = distance.min(0)
+    for _ in range(s.distance.shape[0] // _VIEWS_PER_FAULT):
+        distance.scatter_(0, view[None], math.inf)
+        smallest, view = distance.min(0)
+    return smallest
 
 
 def _bounds(s: Silhouettes) -> tuple[Float[Tensor, "3"], float]:
     """(center, half side) of a cube around the object: where the rays through the silhouettes' middles meet."""
     normal, target, radius = torch.zeros(3, 3), torch.zeros(3), 0.0
-    distance, poses = s.distance.cpu(), s.cam_from_world.cpu()
+    distance, poses, intrinsics = s.distance.cpu(), s.cam_from_world.cpu(), s.intrinsics.cpu()
     rays = []
     for view in range(s.distance.shape[0]):
         rows, columns = torch.nonzero(distance[view] > 0, as_tuple=True)
         if rows.numel() == 0:
             continue
         low, high = (torch.stack((v.min(), v.max())).float() for v in (columns, rows))
-        fx, fy, cx, cy = s.intrinsics[view].tolist()
+        fx, fy, cx, cy = intrinsics[view].tolist()
         rotation, shift = poses[view, :3, :3], poses[view, :3, 3]
         middle = torch.tensor([(low.mean().item() - cx) / fx, (high.mean().item() - cy) / fy, 1.0])
         direction = torch.nn.functional.normalize(rotation.T @ middle, dim=0)
@@ -207,27 +225,22 @@ def _colors(
     points: Float[Tensor, "n 3"], s: Silhouettes, size: float
 ) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
     """The median color over the views that see each point in front of the others, and whether any does."""
-    height, width = s.distance.shape[1:]
-    samples = []
-    for view in range(s.images.shape[0]):
-        column, row, depth = s.project(points, view)
-        seen = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
-        column, row = column.clamp(0, width - 1).long(), row.clamp(0, height - 1).long()
-        color = s.images[view, row, column].float() / 255
-        seen &= s.distance[view, row, column] > 0
-        seen &= depth < _nearest_depth(column, row, depth, seen, points.shape[0], width) + 2 * size
-        samples.append(torch.where(seen[:, None], color, torch.nan))
-    median = torch.stack(samples).nanmedian(0).values
+    seen = s.project(points)
+    shown = seen.inside & (s.at(s.distance, seen) > 0)
+    shown &= seen.depth < _nearest_depth(seen, shown, s.distance.shape[1:]) + 2 * size
+    color = torch.where(shown[..., None], s.at(s.images, seen).float() / 255, torch.nan)
+    median = color.nanmedian(0).values
     return median, ~median[:, 0].isnan()
 
 
-def _nearest_depth(
-    column: Tensor, row: Tensor, depth: Float[Tensor, "n"], seen: Bool[Tensor, "n"], count: int, width: int
-) -> Float[Tensor, "n"]:
-    """The smallest depth among the seen points of the same block of pixels; blocks are wide enough to leave no gaps."""
-    height = int(row.max()) + 1
+def _nearest_depth(seen: Seen, shown: Bool[Tensor, "v n"], size: tuple[int, int]) -> Float[Tensor, "v n"]:
+    """The smallest depth among the points that show in the same block of pixels of a view; blocks are wide enough to
+    leave no gaps."""
+    (views, count), (height, width) = shown.shape, size
     block = max(1, math.ceil(math.sqrt(8 * width * height / max(count, 1))))
-    index = (row // block) * (width // block + 1) + column // block
-    nearest = torch.full((int(index.max()) + 1,), math.inf, device=depth.device)
-    nearest.scatter_reduce_(0, index[seen], depth[seen], "amin")
+    columns, rows = width // block + 1, height // block + 1
+    view = torch.arange(views, device=shown.device)[:, None]
+    index = (view * rows + seen.row // block) * columns + seen.column // block
+    nearest = torch.full((views * rows * columns,), math.inf, device=shown.device)
+    nearest.scatter_reduce_(0, index[shown], seen.depth[shown], "amin")
     return nearest[index]

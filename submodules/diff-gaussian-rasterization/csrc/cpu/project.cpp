@@ -47,11 +47,12 @@ int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, const Views<
     T opacity = cloud.opacities[i];
     Projection<T> p;
     const Vec3<T> mean = cloud.mean(i);
-    const bool drawn =
+    bool drawn =
         cloud.quats ? project(camera, mean, cloud.ellipsoid(i), cloud.antialiased, &opacity, &p, radius_of_3dgs)
                     : project(camera, mean, cloud.covariance(i), cloud.antialiased, &opacity, &p, radius_of_3dgs);
+    if (views.tiles_of_3dgs) drawn = drawn && *radius_of_3dgs > 0;
     *radius = drawn ? int32_t(ceil(p.radius)) : 0;
-    if (!drawn || (views.tiles_of_3dgs && *radius_of_3dgs == 0)) return 0;
+    if (!drawn) return 0;
     const T limit = views.tiles_of_3dgs ? T(*radius_of_3dgs) : T(0);
     int64_t tiles = 0;
     for_each_tile_row(p, limit, camera.width, camera.height, [&](int, int first, int last) { tiles += last - first + 1; });
