@@ -124,6 +124,32 @@ def test_active_degree_and_scale_modifier(scene):
     torch.testing.assert_close(call(scene, settings)[0], expected.image[0], atol=1e-5, rtol=0)
 
 
+def test_antialiasing(scene):
+    settings = usual_settings(scene.cam_from_world[0], antialiasing=True)
+    expected = expected_picture(scene, antialiased=True)
+    color, radii, inverse = call(scene, settings)
+    torch.testing.assert_close(color, expected.image[0], atol=1e-5, rtol=0)
+    assert torch.equal(radii, expected.radii_of_3dgs[0])
+    assert (color - call(scene, settings._replace(antialiasing=False))[0]).abs().max() > 0.01
+    torch.testing.assert_close(
+        inverse, expected_picture(scene, antialiased=True, inverse_depth=True).depth, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("change", [{"debug": True}, {"prefiltered": True}, {"campos": torch.full((3,), 7.0)}])
+def test_what_is_accepted_and_changes_no_picture(scene, change: dict[str, object]):
+    settings = usual_settings(scene.cam_from_world[0])
+    assert torch.equal(call(scene, settings._replace(**change))[0], call(scene, settings)[0])
+
+
+def test_intrinsics_follow_a_matrix_that_is_changed_in_place(scene):
+    settings = usual_settings(scene.cam_from_world[0])
+    call(scene, settings)
+    settings.projmatrix[:, 0] += 0.2 * settings.viewmatrix[:, 2]  # the principal point moves to the right
+    expected = call(scene, settings._replace(projmatrix=settings.projmatrix.clone()))
+    assert torch.equal(call(scene, settings)[0], expected[0])
+
+
 def test_precomputed_colors(scene):
     colors = scene.colors[:, 0].abs()
     expected = expected_picture(scene, colors=colors)

@@ -1,5 +1,5 @@
-"""What the face of 3DGS can ask for beyond a plain drawing: the reference against finite differences and formulas, the CPU
-kernels against the reference. (The GPU's kernels: test_cuda_emulated and test_cuda_gpu.)"""
+"""What the face of 3DGS can ask for beyond a plain drawing: the reference against finite differences and formulas, the
+CPU kernels against the reference. (The GPU's kernels: test_cuda_emulated and test_cuda_gpu.)"""
 
 import pytest
 import torch

@@ -24,6 +24,9 @@ class CpuEngine:
         self._fused = self._device.type == "cpu" and cpu_library() is not None
         self._images: UInt8[Tensor, "v h w 3"] | None = None
 
+    def expect(self, gaussians: int) -> None:
+        """Nothing: memory is taken by the step."""
+
     def set_views(self, views: Sequence[View], width: int, height: int) -> None:
         images = [torch.from_numpy(area_resize(view.image.numpy(), width, height)) for view in views]
         self._images = torch.stack(images).to(self._device)

@@ -32,6 +32,7 @@ class CudaEngine:
 
     def __init__(self, device: torch.device | str, entries_per_splat: int = 8) -> None:
         self._entries_per_splat = entries_per_splat
+        self._expected = 0
         self._device = torch.device(device)
         if self._device.type == "cuda" and self._device.index is None:
             self._device = torch.device("cuda", torch.cuda.current_device())
@@ -44,6 +45,9 @@ class CudaEngine:
         self._buffers: Buffers | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._graph_key: tuple[float, ...] = ()
+
+    def expect(self, gaussians: int) -> None:
+        self._expected = gaussians
 
     def set_views(self, views: Sequence[View], width: int, height: int) -> None:
         """Takes the pictures of a level to the device, resampled with an area filter."""
@@ -96,7 +100,7 @@ class CudaEngine:
         old = self._buffers
         if old is not None and (old.slots, old.coefficients) == (slots, coefficients) and count <= old.capacity:
             return
-        capacity = blocks(int(count * _GROWTH), _UPDATE_THREADS) * _UPDATE_THREADS
+        capacity = blocks(max(int(count * _GROWTH), self._expected), _UPDATE_THREADS) * _UPDATE_THREADS
         entries = max(self._entries_per_splat * capacity * slots, old.entry_capacity if old else 0)
         self._buffers, self._graph = None, None
         del old  # its memory is free before the new is taken

@@ -69,6 +69,9 @@ class TrainingState:
 class Engine(Protocol):
     """Runs segments of training on one device."""
 
+    def expect(self, gaussians: int) -> None:
+        """Says how many Gaussians there will be at most, where that is known: room is made for them at once."""
+
     def set_views(self, views: Sequence[View], width: int, height: int) -> None:
         """Takes the pictures of a level: resampled to width x height with an area filter once, kept as uint8."""
 

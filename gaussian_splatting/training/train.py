@@ -116,6 +116,7 @@ class _Run:
         exposures = saved.exposures if saved else Exposures.equal(len(views))
         loss = replace(config.loss, background=backdrop.color)
         engine, extent = make_engine(device), camera_extent(views)
+        engine.expect(budget)
         run = _Run(views, config, backdrop, loss, seed, engine, state, extent, budget, checkpoint, mark, exposures)
         if saved:
             log.info("training goes on after %d iterations", saved.iteration)
