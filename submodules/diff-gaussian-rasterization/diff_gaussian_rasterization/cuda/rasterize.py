@@ -106,7 +106,8 @@ class ListBuffers:
         self.entries = torch.empty(entries, dtype=torch.int32, device=self.needed.device)
 
 
-_room: dict[torch.device, int] = {}  # tile entries that the next drawing on a device gets room for
+# Tile entries that the next drawing of so many views of this size gets room for on a device.
+_room: dict[tuple[torch.device, int, int, int], int] = {}
 _SPARE = 1.25
 _FORGET = 0.99  # per drawing, of room that was not needed
 Result = TypeVar("Result")
@@ -132,8 +133,9 @@ def _with_room(scene: Scene, draw: Callable[[Radii, Tensor, Lists], Result]) -> 
     only then is the GPU asked how much this one needs, which it has counted by then. Where that is more, it is done
     again: so the host waits, but the GPU does not."""
     device = scene.means.device
+    kind = device, scene.cam_from_world.shape[0], scene.width, scene.height
     while True:
-        room = _room.get(device, 0)
+        room = _room.get(kind, 0)
         lists = _new_lists(scene, room)
         radii, splats, counters = _project(scene, lists, room)
         needed_of = _read_later(lists.total)
@@ -142,7 +144,7 @@ def _with_room(scene: Scene, draw: Callable[[Radii, Tensor, Lists], Result]) -> 
         result = draw(radii, splats, lists)
         needed = needed_of()
         _check_entries(needed)
-        _room[device] = min(_MAX_ENTRIES, max(int(room * _FORGET), int(needed * _SPARE)))
+        _room[kind] = min(_MAX_ENTRIES, max(int(room * _FORGET), int(needed * _SPARE)))
         if needed <= room:
             return result
 
