@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gaussian_splatting.images import read_image
 from PAD_utils.data import picture_cache
-from PAD_utils.data.picture_cache import cache_folder, load_pictures
+from PAD_utils.data.picture_cache import cache_folder, load_pictures, wait_until_kept
 from PAD_utils.errors import UserError
 
 SIZE = (6, 4)
@@ -37,6 +37,7 @@ def load(files: list[Path]) -> tuple[Tensor, int]:
         return read_image(path)
 
     pictures = torch.stack(load_pictures(files, SIZE, decode))
+    wait_until_kept()
     return pictures, len(decoded)
 
 

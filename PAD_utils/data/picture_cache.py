@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ WORTH_KEEPING = 64 << 20  # bytes; what is smaller is decoded in a blink
 LIMIT_VARIABLE = "SPLATPOSE_CACHE_GB"
 _SPARE = 4  # times a file's size that must be free on the disk before it is written
 _ABANDONED_S = 3600  # since when nobody has written to a file that still has its temporary name
+_WRITER = "splatpose picture cache"  # the name of the threads that write
 _VERSION = 2  # part of the key: raise it when pictures are decoded or resampled in another way
 
 _log = logging.getLogger(__name__)
@@ -43,8 +45,16 @@ def load_pictures(
         return list(kept)
     pictures = parallel(decode, paths, "read pictures")
     if WORTH_KEEPING <= sum(picture.numel() for picture in pictures) <= limit:
-        _keep(place, pictures)
+        writer = threading.Thread(target=_keep, args=(place, pictures, limit), name=_WRITER)
+        writer.start()  # beside the work; an exit waits for it
     return pictures
+
+
+def wait_until_kept() -> None:
+    """Returns when all that was read is kept."""
+    for thread in threading.enumerate():
+        if thread.name == _WRITER:
+            thread.join()
 
 
 def cache_folder() -> Path:
@@ -83,11 +93,11 @@ def _read(place: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "n h w 3"] | Non
     return torch.from_numpy(kept) if kept.shape == shape and kept.dtype == np.uint8 else None
 
 
-def _keep(place: Path, pictures: Sequence[Tensor]) -> None:
+def _keep(place: Path, pictures: Sequence[Tensor], limit: float) -> None:
     size = sum(picture.numel() for picture in pictures)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(place.parent, limit_bytes() - size)
+        _make_room(place.parent, limit - size)
         if shutil.disk_usage(place.parent).free < _SPARE * size:
             return
         with replacing(place) as temporary, temporary.open("wb") as file:

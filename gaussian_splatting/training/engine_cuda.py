@@ -16,7 +16,7 @@ from diff_gaussian_rasterization.formulas import ssim_window
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from gaussian_splatting.training.engine_cuda_buffers import Buffers, DeviceViews, Status
+from gaussian_splatting.training.engine_cuda_buffers import Buffers, DevicePictures, DeviceViews, Status
 from gaussian_splatting.training.state import ADAM_BETAS, LossConfig, TrainingState
 from gaussian_splatting.views import View
 
@@ -41,6 +41,7 @@ class CudaEngine:
         self._order = torch.zeros(0, dtype=torch.int32, device=self._device)
         self._rates = torch.zeros(_STEPS_PER_TABLE, 8, device=self._device)
         self._background = torch.zeros(3, device=self._device)
+        self._pictures: DevicePictures | None = None
         self._views: DeviceViews | None = None
         self._buffers: Buffers | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -53,15 +54,18 @@ class CudaEngine:
         """Takes the pictures of a level to the device, resampled with an area filter."""
         self._views = None
         self._buffers, self._graph = None, None
-        self._views = DeviceViews(views, width, height, self._device)
+        if self._pictures is None or not self._pictures.are_of(views):
+            self._pictures = None  # its memory is free before the new is taken
+            self._pictures = DevicePictures(views, self._device)
+        self._views = DeviceViews(views, self._pictures, width, height)
 
     @property
     def memory_bytes(self) -> int:
         """Device memory that the engine holds: pictures and buffers."""
         tensors = self._buffers.tensors() if self._buffers else []
-        if self._views:
-            tensors = [*tensors, self._views.images]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        if self._views and self._pictures:
+            tensors = [*tensors, self._views.images, self._pictures.images]
+        return sum(t.numel() * t.element_size() for t in {t.data_ptr(): t for t in tensors}.values())
 
     def _report_memory(self) -> None:
         assert self._buffers is not None

@@ -35,15 +35,43 @@ class Status:
         return bool(overflow), step, total, words[5:].view(torch.float64).item()
 
 
+class DevicePictures:
+    """The pictures of all views in full size, on the device: taken there once for all levels."""
+
+    def __init__(self, views: Sequence[View], device: torch.device) -> None:
+        self._of = [view.image for view in views]
+        shape = (len(views), *views[0].image.shape)
+        self.images: UInt8[Tensor, "v h w 3"] = torch.empty(shape, dtype=torch.uint8, device=device)
+        for place, image in zip(self.images, self._of, strict=True):
+            place.copy_(image)
+
+    def are_of(self, views: Sequence[View]) -> bool:
+        """Whether these are the pictures of the views, and not of the same views before a correction."""
+        return len(views) == len(self._of) and all(view.image is of for view, of in zip(views, self._of, strict=True))
+
+    def resized(self, width: int, height: int) -> UInt8[Tensor, "v h2 w2 3"]:
+        """The pictures with areas averaged: on the device where these are whole pixels, else by OpenCV."""
+        count, full_height, full_width, _ = self.images.shape
+        if (full_width, full_height) == (width, height):
+            return self.images
+        small = self.images.new_empty(count, height, width, 3)
+        if full_width % width or full_height % height:
+            done = parallel(lambda image: area_resize(image.numpy(), width, height), self._of)
+            for place, image in zip(small, done, strict=True):
+                place.copy_(torch.from_numpy(image))
+            return small
+        area = full_height // height, full_width // width
+        for place, image in zip(small, self.images, strict=True):
+            mean = torch.nn.functional.avg_pool2d(image.permute(2, 0, 1).float(), area)
+            place.copy_((mean + 0.5).permute(1, 2, 0))  # becomes a whole number by leaving out the rest
+        return small
+
+
 class DeviceViews:
     """The pictures and cameras of one level, on the device."""
 
-    def __init__(self, views: Sequence[View], width: int, height: int, device: torch.device) -> None:
-        shape = (len(views), height, width, 3)
-        self.images: UInt8[Tensor, "v h w 3"] = torch.empty(shape, dtype=torch.uint8, device=device)
-        resized = parallel(lambda view: area_resize(view.image.numpy(), width, height), views)
-        for place, image in zip(self.images, resized, strict=True):
-            place.copy_(torch.from_numpy(image))
+    def __init__(self, views: Sequence[View], pictures: DevicePictures, width: int, height: int) -> None:
+        self.images, device = pictures.resized(width, height), pictures.images.device
         cameras = [view.camera.resized(width, height) for view in views]
         self.poses, self.intrinsics = (t.contiguous() for t in stack_cameras(cameras, device))
         self.grid = cuda.Grid(width, height)

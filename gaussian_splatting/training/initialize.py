@@ -227,7 +227,8 @@ def _colors(
     """The median color over the views that see each point in front of the others, and whether any does."""
     seen = s.project(points)
     shown = seen.inside & (s.at(s.distance, seen) > 0)
-    shown &= seen.depth < _nearest_depth(seen, shown, s.distance.shape[1:]) + 2 * size
+    height, width = s.distance.shape[1:]
+    shown &= seen.depth < _nearest_depth(seen, shown, (width, height)) + 2 * size
     color = torch.where(shown[..., None], s.at(s.images, seen).float() / 255, torch.nan)
     median = color.nanmedian(0).values
     return median, ~median[:, 0].isnan()
@@ -236,7 +237,7 @@ def _colors(
 def _nearest_depth(seen: Seen, shown: Bool[Tensor, "v n"], size: tuple[int, int]) -> Float[Tensor, "v n"]:
     """The smallest depth among the points that show in the same block of pixels of a view; blocks are wide enough to
     leave no gaps."""
-    (views, count), (height, width) = shown.shape, size
+    (views, count), (width, height) = shown.shape, size
     block = max(1, math.ceil(math.sqrt(8 * width * height / max(count, 1))))
     columns, rows = width // block + 1, height // block + 1
     view = torch.arange(views, device=shown.device)[:, None]
