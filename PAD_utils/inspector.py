@@ -18,7 +18,7 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.images import read_image, read_uncut
+from gaussian_splatting.images import area_resize, read_image, read_uncut
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
@@ -67,8 +67,9 @@ class InspectConfig:
     cut_out: bool | None = None
 
 
-class _Taken(NamedTuple):
-    """A photograph as it is localized (cut out), the camera that took it, and the photograph as it is compared."""
+class Taken(NamedTuple):
+    """A photograph as it is localized (cut out), the camera that took it, and the photograph as it is compared. All are
+    without distortion."""
 
     image: UInt8[Tensor, "h w 3"]
     camera: Camera
@@ -176,9 +177,9 @@ class Inspector:
         """Judges one photograph: a file, or uint8 (h, w, 3) RGB. Raises ValueError for anything else."""
         return self.inspect_many([photo])[0]
 
-    def inspect_many(self, photos: Iterable[Photo]) -> list[Verdict]:
+    def inspect_many(self, photos: Iterable[Photo | Taken]) -> list[Verdict]:
         """`inspect` of several, those of one size together: faster on a GPU. One verdict per photograph, in order."""
-        taken = [self._taken(photo) for photo in photos]
+        taken = [photo if isinstance(photo, Taken) else self.take(photo) for photo in photos]
         verdicts: dict[int, Verdict] = {}
         for some in batches([one.image for one in taken]):
             images, cameras, photographs = zip(*(taken[i] for i in some), strict=True)
@@ -186,6 +187,22 @@ class Inspector:
             compared = self.compare(photographs, estimates)
             verdicts |= {i: self.decide(c, e) for i, c, e in zip(some, compared, estimates, strict=True)}
         return [verdicts[i] for i in range(len(taken))]
+
+    def take(self, photo: Photo, longest_px: int | None = None) -> Taken:
+        """What `inspect_many` makes of a photograph first, which several threads may do at once. One whose longer side
+        exceeds `longest_px` is shrunk to it. Raises ValueError as `inspect`."""
+        image = _shrunk(as_image(photo), longest_px)
+        height, width = image.shape[:2]
+        focal_px = exif_focal_px(Path(photo), width, height) if isinstance(photo, (str, Path)) else None
+        lens, said = query_lens(width, height, self.lens, focal_px)
+        if said is not None:
+            log.warning("a photograph of %dx%d pixels: its camera is %s; set InspectConfig.lens", width, height, said)
+        uncut = read_uncut(Path(photo)) if self.cut_out and isinstance(photo, (str, Path)) else None
+        straight, whole = (
+            torch.from_numpy(lens.undistorted(x.numpy()))
+            for x in (image, image if uncut is None else _shrunk(uncut, longest_px))
+        )
+        return Taken(straight, lens.camera(), whole)
 
     def localize(
         self,
@@ -285,20 +302,6 @@ class Inspector:
                 raise UserError(f"{folder} was saved with the {part} {name}: give Inspector.load the same, as {part}=")
         return inspector
 
-    def _taken(self, photo: Photo) -> _Taken:
-        """A photograph without distortion, and the camera that took it."""
-        image = as_image(photo)
-        height, width = image.shape[:2]
-        focal_px = exif_focal_px(Path(photo), width, height) if isinstance(photo, (str, Path)) else None
-        lens, said = query_lens(width, height, self.lens, focal_px)
-        if said is not None:
-            log.warning("a photograph of %dx%d pixels: its camera is %s; set InspectConfig.lens", width, height, said)
-        uncut = read_uncut(Path(photo)) if self.cut_out and isinstance(photo, (str, Path)) else None
-        straight, whole = (
-            torch.from_numpy(lens.undistorted(x.numpy())) for x in (image, image if uncut is None else uncut)
-        )
-        return _Taken(straight, lens.camera(), whole)
-
     def _learn(self) -> Usual:
         """Views held out from training go through the same refinement as a photograph. Those that training saw are
         taken as it saw them, unless there are no others."""
@@ -375,6 +378,13 @@ def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.numel() == 0:
         raise ValueError(f"a photograph must be uint8 (height, width, 3) RGB, got {image.dtype} {tuple(image.shape)}")
     return image
+
+
+def _shrunk(image: UInt8[Tensor, "h w 3"], longest_px: int | None) -> UInt8[Tensor, "h w 3"]:
+    height, width = image.shape[:2]
+    share = 1.0 if longest_px is None else min(1.0, longest_px / max(height, width))
+    size = max(1, round(share * width)), max(1, round(share * height))
+    return torch.from_numpy(area_resize(image.numpy(), *size))
 
 
 def batches(images: Sequence[Tensor], most: int = _PICTURES_AT_ONCE) -> list[list[int]]:

@@ -101,6 +101,19 @@ def open_picture(path: Path) -> Image.Image:
     return _decode(path, _content(path))
 
 
+def read_header(data: bytes, name: Path) -> tuple[str, int, int]:
+    """(format, width, height) that the first bytes of a picture file tell, before EXIF turns it; nothing is decoded.
+
+    Raises ValueError, naming the file, as `open_picture`; what is cut short later on is not noticed.
+    """
+    formats = _with_heif(name) if data[4:12] in _HEIF_BRANDS else _FORMATS
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as picture:
+            return str(picture.format), *picture.size
+    except Exception as error:  # Pillow's decoders raise nearly anything on bytes that are no picture
+        raise ValueError(f"{name}: no picture of a format that is read (PNG, JPEG, WebP, BMP, TIFF, HEIC)") from error
+
+
 def target_size(width: int, height: int, resolution: int | None) -> tuple[int, int]:
     """(width, height) asked for by `resolution`: None as it is, 1, 2, 4 or 8 a divisor, larger a width in pixels."""
     if resolution is None or resolution == 1:
