@@ -7,10 +7,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 KERNEL_SOURCES := $(shell find submodules -type f \( -name '*.py' -o -name '*.toml' -o -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -not -path '*/build/*')
 PYTHON_PATHS := $(wildcard *.py) gaussian_splatting PAD_utils submodules tests benchmarks
 
-.PHONY: help setup setup-test demo test lint format clean
+.PHONY: help setup setup-test demo station test lint format clean
 
 help:
 	@echo "make demo    set up, then run the main job on the embedded class 00Demo and write its report"
+	@echo "make station set up, then serve inspections of the demo class at http://127.0.0.1:8000 (trained first if need be)"
 	@echo "make test    set up, also the tools for tests, then lint, type-check and run the test suite"
 	@echo "make setup   virtual environment .venv with what a run needs (seconds when nothing changed)"
 	@echo "make format  rewrite the sources in the house style"
@@ -36,6 +37,15 @@ $(TEST_STAMP): $(RUN_STAMP) pyproject.toml
 
 demo: setup
 	$(BIN)/python train_and_render.py -c 00Demo -data_path assets/demo -p demo
+
+DEMO_RESULT := assets/demo/results_demo_0/00Demo/inspector/inspector.json
+
+$(DEMO_RESULT): | setup
+	$(BIN)/python train_and_render.py -c 00Demo -data_path assets/demo -p demo
+
+station: setup $(DEMO_RESULT)
+	@$(PIP) --group station
+	$(BIN)/python -m PAD_utils.station --data_path assets/demo -c 00Demo -p demo
 
 test: setup-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

@@ -380,7 +380,7 @@ def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:
     return image
 
 
-def _shrunk(image: UInt8[Tensor, "h w 3"], longest_px: int | None) -> UInt8[Tensor, "h w 3"]:
+def _shrunk(image: UInt8[Tensor, "h w 3"], longest_px: int | None) -> UInt8[Tensor, "less_h less_w 3"]:
     height, width = image.shape[:2]
     share = 1.0 if longest_px is None else min(1.0, longest_px / max(height, width))
     size = max(1, round(share * width)), max(1, round(share * height))

@@ -110,6 +110,8 @@ def read_header(data: bytes, name: Path) -> tuple[str, int, int]:
     try:
         with Image.open(io.BytesIO(data), formats=formats) as picture:
             return str(picture.format), *picture.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: has more pixels than a picture may have ({error}); make it smaller") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on bytes that are no picture
         raise ValueError(f"{name}: no picture of a format that is read (PNG, JPEG, WebP, BMP, TIFF, HEIC)") from error
 

@@ -28,7 +28,7 @@ from PAD_utils.station.table import as_csv
 log = logging.getLogger(__name__)
 
 _PAGE = Path(__file__).parent / "page"
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_TYPES = {".html": "text/html", ".svg": "image/svg+xml", ".css": "text/css", ".js": "text/javascript"}
 _FILES = {path.name: path.read_bytes() for path in sorted(_PAGE.iterdir()) if path.suffix in _TYPES}
 _LONGEST_LOGIN = 4096  # bytes
 _MONTH_S = 30 * 24 * 3600

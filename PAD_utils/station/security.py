@@ -20,7 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "station"
-OPEN_PATHS = ("/login", "/static/page.css")  # needed to show a token
+OPEN_PATHS = ("/login", "/static/page.css", "/static/icon.svg")  # needed to show a token
 _READING = ("GET", "HEAD")
 _READ_COST = 0.1  # of a request that changes something: a page loads many pictures
 _GUESS_COST_S = 0.5  # a wrong token costs what the address may ask for in this time
@@ -30,7 +30,7 @@ HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none, browsers would not tell the origin of our own forms either
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM. Raises UserError when a package is missing or the address is taken, and as Station."""
+    """Serves until SIGINT or SIGTERM. Raises UserError when a package is missing or the address taken, and as Station."""
     try:
         import uvicorn
 
@@ -29,7 +29,7 @@ def serve(settings: Settings) -> None:
         from PAD_utils.station.station import Station
     except ModuleNotFoundError as error:
         raise UserError(f"the station needs the package {error.name}; pip install --group station") from error
-    with _listening(settings) as listening:
+    with listening(settings) as held:
         config = uvicorn.Config(
             make_application(Station(settings)),
             ssl_certfile=settings.certificate,
@@ -44,12 +44,12 @@ def serve(settings: Settings) -> None:
             h11_max_incomplete_event_size=_LONGEST_HEAD,
             http="h11",
         )
-        log.info("%s://%s:%d", settings.scheme, settings.host, listening.getsockname()[1])
-        uvicorn.Server(config).run([listening])
+        log.info("%s://%s:%d", settings.scheme, settings.host, held.getsockname()[1])
+        uvicorn.Server(config).run([held])
 
 
-def _listening(settings: Settings) -> socket.socket:
-    """The socket, before models are loaded for nothing."""
+def listening(settings: Settings) -> socket.socket:
+    """The socket, before models are loaded for nothing. Raises UserError when the address is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family)
