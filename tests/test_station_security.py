@@ -204,15 +204,15 @@ def test_wrong_tokens_use_up_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(security.time, "monotonic", lambda: now[0])
     rate = Rate(10.0)
-    assert [rate.allows("a", 1) for _ in range(21)] == [True] * 20 + [False]
-    assert rate.allows("b", 1)
+    assert [rate.allows("a", 1.0) for _ in range(21)] == [True] * 20 + [False]
+    assert rate.allows("b", 1.0)
     now[0] = 0.5
-    assert [rate.allows("a", 1) for _ in range(6)] == [True] * 5 + [False]
+    assert [rate.allows("a", 1.0) for _ in range(6)] == [True] * 5 + [False]
     now[0] = 100
-    assert rate.allows("a", 5) and rate.allows("a", 5) and rate.allows("a", 5) and rate.allows("a", 5)
-    assert not rate.allows("a", 1)
+    assert rate.allows("a", 5.0) and rate.allows("a", 5.0) and rate.allows("a", 5.0) and rate.allows("a", 5.0)
+    assert not rate.allows("a", 1.0)
     for i in range(20_000):
-        rate.allows(f"{i}", 1)
+        rate.allows(f"{i}", 1.0)
     assert len(rate._buckets) <= 10_000
 
 

@@ -60,9 +60,10 @@ class Pictures:
 
 
 def _heat(scores: Float[np.ndarray, "h w"], threshold: float | None) -> bytes:
-    """A score map in color: black at 0 and brightest at twice the threshold, or at its maximum where there is none."""
-    brightest = max(1e-12, 2 * threshold if threshold is not None else float(scores.max()))
-    gray = np.clip(np.nan_to_num(scores) * (255 / brightest), 0, 255).astype(np.uint8)
+    """A score map in color: black up to half the threshold and brightest at one and a half; without a threshold from 0
+    to the maximum."""
+    low, high = (0.0, float(scores.max())) if threshold is None else (0.5 * threshold, 1.5 * threshold)
+    gray = np.clip(np.nan_to_num(scores - low) * (255 / max(1e-12, high - low)), 0, 255).astype(np.uint8)
     return _encoded(".png", cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), [cv2.IMWRITE_PNG_COMPRESSION, _FAST])
 
 

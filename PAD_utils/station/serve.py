@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM. Raises UserError when a package is missing or the address taken, and as Station."""
+    """Serves until SIGINT or SIGTERM. Raises UserError when a package is missing or the address taken; as Station."""
     try:
         import uvicorn
 
