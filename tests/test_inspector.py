@@ -76,6 +76,14 @@ def test_a_photograph_is_judged_alike_as_array_tensor_and_file(
     assert bad.pose.converged
 
 
+def test_what_was_taken_before_is_judged_alike(inspector: Inspector, photo: torch.Tensor) -> None:
+    straight, taken = inspector.inspect_many([photo, inspector.take(photo)])
+    assert torch.equal(straight.map, taken.map)
+    large = inspector.take(photo.repeat_interleave(3, 0).repeat_interleave(3, 1), longest_px=SIDE)
+    assert torch.equal(large.image, photo) and (large.camera.width, large.camera.height) == (SIDE, SIDE)
+    assert inspector.take(photo, longest_px=SIDE + 1).image.shape == photo.shape
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_what_is_no_photograph_is_refused(inspector: Inspector, wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="must be uint8 .height, width, 3. RGB, got"):

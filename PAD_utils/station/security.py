@@ -44,8 +44,7 @@ class Guard:
     def __init__(self, app: Application, settings: Settings) -> None:
         self._app, self._settings = app, settings
         self._rate = Rate(settings.rate)
-        self._names = {"localhost", settings.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
-        self._names |= {name.lower() for name in settings.names}
+        self._names = {name.lower() for name in ("localhost", settings.host, socket.gethostname(), *settings.names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -52,7 +52,8 @@ def drift(store: Store, classname: str, model: str) -> dict[str, Any]:
     query = f"SELECT score, threshold FROM parts WHERE {_GOOD} ORDER BY number"
     first = store.select(f"{query} LIMIT {REFERENCE}", [classname, model])
     last = store.select(f"{query} DESC LIMIT {RECENT}", [classname, model])
-    count = store.select(f"SELECT count(*) FROM parts WHERE {_GOOD}", [classname, model])[0][0]
+    enough = f"SELECT 1 FROM parts WHERE {_GOOD} LIMIT {REFERENCE + RECENT}"
+    count = store.select(f"SELECT count(*) FROM ({enough})", [classname, model])[0][0]
     reference = [score for score, _ in first][: max(0, count - RECENT)]
     if len(reference) < _LEAST_REFERENCE:
         needed = _LEAST_REFERENCE + RECENT

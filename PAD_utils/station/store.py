@@ -34,11 +34,16 @@ CREATE TABLE parts (
     has_pictures INTEGER NOT NULL DEFAULT 1,
     answer TEXT NOT NULL
 );
-CREATE INDEX parts_by_class ON parts (class, at);
+CREATE INDEX parts_by_time ON parts (class, at);
+CREATE INDEX parts_by_model ON parts (class, model, number);
+CREATE INDEX parts_by_decision ON parts (decision, number);
+CREATE INDEX parts_by_label ON parts (number) WHERE label IS NOT NULL;
 CREATE INDEX parts_by_origin ON parts (origin) WHERE origin IS NOT NULL;
 CREATE INDEX parts_by_pictures ON parts (has_pictures, number);
 """
-MISTAKES = "((decision = 'DEFECT' AND label = 'good') OR (decision = 'OK' AND label = 'defective'))"
+MISTAKES = (
+    "(label IS NOT NULL AND ((decision = 'DEFECT' AND label = 'good') OR (decision = 'OK' AND label = 'defective')))"
+)
 
 
 @dataclass(frozen=True)
