@@ -11,6 +11,7 @@ import argparse
 import io
 import json
 import random
+import re
 import socket
 import struct
 import tempfile
@@ -193,7 +194,8 @@ def _exchange(running: Running, content: bytes) -> tuple[int, str]:
     if not answer:
         return 400, "closed"
     head, _, body = answer.partition(b"\r\n\r\n")
-    status, text = int(head.split()[1]), body.decode("utf-8", "replace")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)  # what follows answers the rest of the bytes
+    status, text = int(head.split()[1]), body[: int(length[1]) if length else None].decode("utf-8", "replace")
     return status, json.loads(text)["error"] if text.startswith('{"error"') else text
 
 
