@@ -5,6 +5,7 @@ code for the newer one sets it and unpacks (color, radii, inverse depth). The RE
 arguments. No call but the first from a camera waits for the GPU's queue to run dry.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -102,9 +103,11 @@ class GaussianRasterizer(torch.nn.Module):
         return outputs
 
 
-def _full_precision(like: Tensor) -> torch.autocast:
+def _full_precision(like: Tensor) -> AbstractContextManager[None]:
     """No autocast, which the caller may train under: products with a matrix would lose most of a picture's digits."""
-    return torch.autocast(like.device.type, enabled=False)
+    if torch.is_autocast_enabled(like.device.type):
+        return torch.autocast(like.device.type, enabled=False)
+    return nullcontext()
 
 
 def _in_precision_of(means: Tensor, settings: GaussianRasterizationSettings) -> GaussianRasterizationSettings:

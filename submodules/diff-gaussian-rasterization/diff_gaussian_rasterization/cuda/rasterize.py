@@ -59,27 +59,21 @@ class Grid(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The lists of all tiles (int32): a flag that is 0 unless they had no room, their starts and ends, the entries."""
+    """The lists of all tiles (int32), of which `head` and `entries` are kept: a flag that is 0 unless they had no room,
+    the number of entries (int64), the starts and ends of the lists, the entries."""
 
     head: Tensor
     entries: Tensor
+    flag: Tensor
+    total: Tensor
+    starts: Tensor
+    ends: Tensor
 
-    @property
-    def flag(self) -> Tensor:
-        return self.head[:1]
-
-    @property
-    def total(self) -> Tensor:
-        """The number of entries, int64."""
-        return self.head[2:4].view(torch.int64)
-
-    @property
-    def starts(self) -> Tensor:
-        return self.head[_HEADER:].chunk(2)[0]
-
-    @property
-    def ends(self) -> Tensor:
-        return self.head[_HEADER:].chunk(2)[1]
+    @staticmethod
+    def of(head: Tensor, entries: Tensor) -> "Lists":
+        tiles = (head.shape[0] - _HEADER) // 2
+        flag, total, starts, ends = head.split_with_sizes((2, 2, tiles, tiles))
+        return Lists(head, entries, flag, total.view(torch.int64), starts, ends)
 
 
 class ListBuffers:
@@ -167,7 +161,7 @@ def _read_later(total: Tensor) -> Callable[[], int]:
 def _new_lists(scene: Scene, room: int) -> Lists:
     tiles = scene.cam_from_world.shape[0] * Grid(scene.width, scene.height).tiles
     head = torch.zeros(_HEADER + 2 * tiles, dtype=torch.int32, device=scene.means.device)
-    return Lists(head, head.new_empty(room))
+    return Lists.of(head, head.new_empty(room))
 
 
 def _project(scene: Scene, lists: Lists, room: int) -> tuple[Radii, Tensor, Tensor]:
@@ -237,7 +231,7 @@ def backward(scene: Scene, state: list[Tensor], v: PictureGradient, wanted: Want
     """The gradients of a loss from those of the picture and what `forward` made: image, alpha, depth, radii, its
     state."""
     image, alpha, depth, radii, splats, *kept = state
-    means, lists = scene.means, Lists(*kept)
+    means, lists = scene.means, Lists.of(*kept)
     device, n, views = means.device, means.shape[0], scene.cam_from_world.shape[0]
     grid = Grid(scene.width, scene.height)
     v_image = torch.zeros_like(image) if v.image is None else v.image.contiguous()
