@@ -53,6 +53,8 @@ def _agree(scene: Scene) -> None:
         assert (want - got.cpu()).abs().max() <= 1
     for name, want in cpu_gradients.items():
         got = gradients[name].cpu()
+        if not want.numel():  # the quaternions where covariances are given
+            continue
         assert (want - got).norm() <= 1e-3 * want.norm(), name
         assert torch.nn.functional.cosine_similarity(want.flatten(), got.flatten(), dim=0) >= 0.9999, name
 

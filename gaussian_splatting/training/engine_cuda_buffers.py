@@ -16,6 +16,7 @@ from gaussian_splatting.training.state import TrainingState
 from gaussian_splatting.views import View
 
 _STATISTICS = ("grad2d_sum", "grad2d_count")
+_IMAGES_AT_ONCE = 16  # looked through for background: more would take memory
 
 
 class Status:
@@ -84,19 +85,23 @@ class DeviceViews:
             color = torch.tensor(background, dtype=torch.float64) * 255
             exact = bool((color == color.round()).all())
             level = color.round().to(torch.uint8).to(self.images.device)
-            rows = [_blank_blocks(image, level, self.grid) for image in self.images]
-            self._blank = torch.stack(rows) * exact
+            rows = [_blank_blocks(some, level, self.grid) for some in self.images.split(_IMAGES_AT_ONCE)]
+            self._blank = torch.cat(rows) * exact
             self._background = background
         return self._blank
 
 
-def _blank_blocks(image: UInt8[Tensor, "h w 3"], level: UInt8[Tensor, "3"], grid: cuda.Grid) -> UInt8[Tensor, "blocks"]:
+def _blank_blocks(
+    images: UInt8[Tensor, "v h w 3"], level: UInt8[Tensor, "3"], grid: cuda.Grid
+) -> UInt8[Tensor, "v blocks"]:
     side, halo = cuda.LOSS_SIDE, cuda.LOSS_HALO
-    drawn = (image != level).any(-1).float()[None, None]
+    drawn = (images != level).any(-1).float()[:, None]
     right = blocks(grid.width, side) * side - grid.width + halo
     bottom = blocks(grid.height, side) * side - grid.height + halo
     padded = torch.nn.functional.pad(drawn, (halo, right, halo, bottom))
-    return (torch.nn.functional.max_pool2d(padded, side + 2 * halo, side) == 0).flatten().to(torch.uint8)
+    window = side + 2 * halo  # along one axis, then the other: a thread of max_pool2d reads its whole window
+    across = torch.nn.functional.max_pool2d(padded, (1, window), (1, side))
+    return (torch.nn.functional.max_pool2d(across, (window, 1), (side, 1)) == 0).flatten(1).to(torch.uint8)
 
 
 class Buffers:

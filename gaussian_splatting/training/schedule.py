@@ -84,7 +84,7 @@ class TrainConfig:
         degree = FAST_SH_DEGREE if sh_degree is None else sh_degree
         if not many:
             return TrainConfig.fast(iterations or 3000, degree)
-        return TrainConfig.fast(iterations or 4000, degree, views_per_step=4, budget=40.0)
+        return TrainConfig.fast(iterations or 2400, degree, views_per_step=4, budget=40.0)
 
     @staticmethod
     def fast(
@@ -113,7 +113,7 @@ class TrainConfig:
             budget=budget,
             start_share=0.25,
             sh_rest_share=0.2,
-            exposure_at=tuple(iterations * tenths // 10 for tenths in (1, 3, 6)),
+            exposure_at=tuple(iterations * twelfths // 12 for twelfths in (2, 4, 7)),  # sooner the model misleads
         )
 
     def as_dict(self) -> dict[str, Any]:
