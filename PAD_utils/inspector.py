@@ -34,9 +34,11 @@ from PAD_utils.pose.localize import Localization, localize, refine_uncut
 from PAD_utils.pose.retrieval import BankRetriever, Retriever
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
+from PAD_utils.score.cross_fit import fold_of
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.regions import Region, find_regions
+from PAD_utils.score.transfer import to_host
 from PAD_utils.score.usual import Comparer, Posed, Usual
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,8 @@ class Inspector:
     good views, on the device of the model; it is not thread-safe.
 
     model: what `train` returned, or Gaussians. views: posed pictures of the good part that training saw; held_out: ones
-    that it did not see, which make for better thresholds (`split` chooses some). features:
+    that it did not see, which make for better thresholds (`split` chooses some). folds: models that `cross_fit` trained
+    without a share of the views each, for a better idea of where good parts look odd. features:
     "efficientnet-lite0", "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown features.
     """
 
@@ -117,6 +120,7 @@ class Inspector:
         config: InspectConfig | None = None,
         retriever: Retriever | None = None,
         refiner: Refiner | None = None,
+        folds: Sequence[Gaussians] = (),
     ) -> None:
         self.gaussians = (model.gaussians if isinstance(model, TrainResult) else model).detached()
         self.device = self.gaussians.means.device
@@ -131,7 +135,7 @@ class Inspector:
         if self.config.most_unexplained is not None:
             self.refiner = judging(self.refiner, PoseJudge(self.config.most_unexplained))
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
-        self._retriever = retriever
+        self._retriever, self._folds = retriever, list(folds)
         self._usual: Usual | None = None
         self._calibration: Calibration | None = None
 
@@ -234,8 +238,8 @@ class Inspector:
         """Holds pictures of one size against the good object at their poses."""
         usual = self.usual
         scores, renderings = self._comparer.compare(images, [estimate.camera for estimate in estimates], usual)
-        rows = zip(scores.maps.cpu(), scores.image_scores.tolist(), _as_bytes(renderings), strict=True)
-        return [Comparison(*row) for row in rows]
+        maps, each, pictures = to_host(scores.maps, scores.image_scores, _as_bytes(renderings))
+        return [Comparison(*row) for row in zip(maps, each.tolist(), pictures, strict=True)]
 
     def decide(self, compared: Comparison, pose: PoseEstimate) -> Verdict:
         """The verdict about a picture that was compared at this pose."""
@@ -257,7 +261,7 @@ class Inspector:
         self, images: Sequence[UInt8[Tensor, "h w 3"]], estimates: Sequence[PoseEstimate]
     ) -> UInt8[Tensor, "b h w 3"]:
         """What `compare` holds pictures of one size against."""
-        return _as_bytes(self._comparer.renderings(images, [estimate.camera for estimate in estimates]))
+        return _as_bytes(self._comparer.renderings(images, [estimate.camera for estimate in estimates])).cpu()
 
     def save(self, folder: Path | str) -> None:
         """Writes all that `load` needs into a folder: the model, the bank, what is usual, the threshold; no pictures.
@@ -306,8 +310,17 @@ class Inspector:
         """Views held out from training go through the same refinement as a photograph. Those that training saw are
         taken as it saw them, unless there are no others."""
         most = _LEARNED_VIEWS if self.config.score.normalized else _SCORED_VIEWS
-        thinned, held_out = self.views[:: max(1, -(-len(self.views) // most))], self._localized(self.held_out)
-        seen = [Posed(v.photograph, v.camera) for v in thinned] if held_out else self._localized(thinned)
+        numbers: Sequence[int] = range(0, len(self.views), max(1, -(-len(self.views) // most)))
+        held_out = self._localized(self.held_out)
+        if not held_out:
+            return self._comparer.learn(self._localized([self.views[i] for i in numbers]), [])
+        if self._folds:
+            numbers = sorted(numbers, key=fold_of)  # those of one model together
+        strangers = [self._folds[fold_of(i)] if self._folds else None for i in numbers]
+        seen = [
+            Posed(self.views[i].photograph, self.views[i].camera, model)
+            for i, model in zip(numbers, strangers, strict=True)
+        ]
         return self._comparer.learn(seen, held_out)
 
     def _localized(self, views: Sequence[View]) -> list[Posed]:
@@ -367,7 +380,7 @@ def _config(saved: dict[str, Any]) -> InspectConfig:
 
 
 def _as_bytes(renderings: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w 3"]:
-    return (renderings * 255).round().byte().permute(0, 2, 3, 1).cpu()
+    return (renderings * 255).round().byte().permute(0, 2, 3, 1).contiguous()
 
 
 def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:

@@ -33,6 +33,7 @@ from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import describe_camera, fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
 from PAD_utils.run.outputs import PoseFile
 from PAD_utils.score.anomaly import ScoreConfig
+from PAD_utils.score.cross_fit import cross_fit, short
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
 
@@ -166,11 +167,21 @@ def open_inspector(
     retriever = make_retriever(job, model, gallery)
     inspector = Inspector(
         model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,
-        refiner=refiner,
+        refiner=refiner, folds=make_folds(job, views),
     )  # fmt: skip
     inspector.save(folder)
     job.ledger.record("inspector", key, {"warnings": job.warnings[said:]})
     return inspector
+
+
+def make_folds(job: Job, views: Gallery) -> list[Gaussians]:
+    """Models for cross-fitting, where this run trains and has views that no training sees."""
+    config = job.config
+    if not (config.train and views.held_out):
+        return []
+    whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
+    training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations), config.sh_degree)
+    return cross_fit(views.seen, training, job.device, config.seed)
 
 
 def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Inspector, samples: list[Sample]) -> Poses:

@@ -148,9 +148,12 @@ def _against_usual(
 ) -> Float[Tensor, "b a c"]:
     """What is usual there divides the ratio: an error that good views show at this place is no evidence, one that they
     never show is as much as before."""
-    rows, columns = ratios.window
-    inside = F.interpolate(usual[:, None], ratios.size, mode="bilinear")[..., rows, columns]
-    return ratio / (1 + _USUAL_WEIGHT * F.interpolate(inside, ratio.shape[-2:], mode="area")[:, 0])
+    part = (slice((s.start or 0) // 2, s.stop and (s.stop + 1) // 2) for s in ratios.window)
+    inside = usual[:, *part]
+    rows, columns = (
+        _shrinking(level, half, ratio.device) for level, half in zip(ratio.shape[1:], inside.shape[1:], strict=True)
+    )
+    return ratio / (1 + _USUAL_WEIGHT * resample.apply(rows, inside, columns))
 
 
 def _own_noise(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"], usual: float) -> Float[Tensor, "b h w"]:
@@ -186,6 +189,12 @@ def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float
         for fine, coarse in zip(size, maps.shape[-2:], strict=True)
     )
     return resample.apply(rows, maps, columns)
+
+
+@lru_cache(maxsize=256)
+def _shrinking(small: int, large: int, device: torch.device) -> Float[Tensor, "s l"]:
+    """Antialiased resizing along one axis, bilinear where it enlarges, as a float32 matrix kept on the device."""
+    return resample.antialiased_matrix(small, large).to(device, torch.float32)
 
 
 @lru_cache(maxsize=256)

@@ -40,9 +40,14 @@ class NoiseResponse:
     factor: list[float]
 
     def of(self, noise: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """The factor for photographs of this noise, interpolated; beyond the noisiest, as there."""
-        excess = (noise.square() - self.usual**2).clamp_min(0).sqrt().cpu().numpy()
-        return torch.from_numpy(np.interp(excess, self.excess, self.factor)).to(noise)
+        """The factor for photographs of this noise, interpolated; beyond the noisiest, as there. On the device: the
+        host does not wait."""
+        excess = (noise.square() - self.usual**2).clamp_min(0).sqrt()
+        factor = torch.full_like(noise, self.factor[0])
+        for i in range(1, len(self.excess)):
+            share = (excess - self.excess[i - 1]) / (self.excess[i] - self.excess[i - 1])
+            factor += (self.factor[i] - self.factor[i - 1]) * share.clamp(0, 1)
+        return factor
 
 
 def learn_response(

@@ -22,6 +22,7 @@ from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
 from PAD_utils.score.noise import NoiseResponse, learn_response
 from PAD_utils.score.normality import Normality, NormalityStatistics, median_ratio
 from PAD_utils.score.pyramid import FeaturePyramid
+from PAD_utils.score.transfer import to_device
 
 _NOISE_VIEWS = 16  # of the good views, for the level of noise that is in them
 _ADDED_NOISE = (0.01, 0.02, 0.04)  # of white, standard deviation
@@ -33,10 +34,12 @@ T = TypeVar("T")
 
 
 class Posed(NamedTuple):
-    """A good view and where it was taken from."""
+    """A good view, where it was taken from, and a model that never saw it, to show what is usual on it (None: the model
+    that is to judge)."""
 
     image: UInt8[Tensor, "h w 3"]
     camera: Camera
+    unseen_by: Gaussians | None = None
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,12 @@ class Comparer:
             yield _Group([views[i] for i in numbers], normality.rows(numbers), [first + i for i in numbers])
 
     def _together(self, views: Sequence[Posed]) -> list[slice]:
-        """Which views are compared together: neighbors of one size, as many as the device takes at once."""
+        """Which views are compared together: neighbors of one size and model, as many as the device takes at once."""
         most, starts = PAIRS_PER_BATCH[self.gaussians.means.device.type], [0]
         for i in range(1, len(views)):
-            if i - starts[-1] == most or views[i].image.shape != views[starts[-1]].image.shape:
+            first = views[starts[-1]]
+            alike = views[i].image.shape == first.image.shape and views[i].unseen_by is first.unseen_by
+            if i - starts[-1] == most or not alike:
                 starts.append(i)
         return [slice(*ends) for ends in zip(starts, [*starts[1:], len(views)], strict=True)] if views else []
 
@@ -151,7 +156,9 @@ class Comparer:
         statistics, ratios = LocalStatistics(self.gaussians), []
         for group in progress(groups, desc="learn", leave=False):
             ratios.append(self._ratios(group))
-            for camera, maps in zip(self._halved(group.cameras), ratios[-1].halved(), strict=True):
+            stranger = group.views[0].unseen_by
+            shown = ratios[-1] if stranger is None else replace(self, gaussians=stranger)._ratios(group)
+            for camera, maps in zip(self._halved(group.cameras), shown.halved(), strict=True):
                 statistics.add(camera, maps)
         local = statistics.finish()
         scores = [self._scores(group, one, local) for group, one in zip(groups, ratios, strict=True)]
@@ -172,19 +179,20 @@ class Comparer:
         return score_ratios(ratios, self.config, (height, width), usual).image_scores
 
     def _ratios(self, group: _Group) -> Ratios:
-        queries, renderings, shown = self._pairs(*zip(*group.views, strict=True))
+        queries, renderings, shown = self._pairs([view.image for view in group.views], group.cameras)
         return residual_ratios(self.pyramid, queries, renderings, self.config, group.normality, shown)
 
     def _plain(self, views: Sequence[Posed]) -> list[float]:
         nothing, scores = Usual(None, None, None, [], []), []
         for some in progress(self._together(views), desc="learn", leave=False):
-            images, cameras = zip(*views[some], strict=True)
+            images, cameras, _ = zip(*views[some], strict=True)
             scores.append(self.compare(images, cameras, nothing)[0].image_scores)
         return torch.cat(scores).tolist() if scores else []
 
     def _levels(self, views: Sequence[Posed]) -> Iterator[Levels]:
         for some in self._together(views):
-            queries, renderings, shown = self._pairs(*zip(*views[some], strict=True))
+            images, cameras, _ = zip(*views[some], strict=True)
+            queries, renderings, shown = self._pairs(images, cameras)
             yield compare_levels(self.pyramid, queries, renderings, self.config, shown)
 
     def _halved(self, cameras: Sequence[Camera]) -> list[Camera]:
@@ -196,7 +204,7 @@ class Comparer:
     def _pairs(self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera]) -> Pairs:
         """Pictures of one size and the renderings from their cameras, over the pictures' own backdrop."""
         flat = [flattened(image, self.backdrop.tolerance) for image in images]
-        queries = torch.stack(flat).to(self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
+        queries = to_device(flat, self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
         drawn = render(self.gaussians, list(cameras), background=(0.0, 0.0, 0.0))
         pairs = over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
         return without_folds(pairs, self.backdrop)
@@ -240,7 +248,7 @@ def _usual_noise(views: Iterable[Levels], normality: Normality) -> list[float]:
 def _with_noise(view: Posed, sigma: float) -> Posed:
     """The view with white noise of this standard deviation, of 1 for white."""
     noisy = view.image + 255 * sigma * _white_noise(*view.image.shape)
-    return Posed(noisy.round().clamp(0, 255).byte(), view.camera)
+    return view._replace(image=noisy.round().clamp(0, 255).byte())
 
 
 @lru_cache(maxsize=2)
