@@ -148,8 +148,8 @@ def _against_usual(
 ) -> Float[Tensor, "b a c"]:
     """What is usual there divides the ratio: an error that good views show at this place is no evidence, one that they
     never show is as much as before."""
-    part = (slice((s.start or 0) // 2, s.stop and (s.stop + 1) // 2) for s in ratios.window)
-    inside = usual[:, *part]
+    part = [slice((s.start or 0) // 2, s.stop and (s.stop + 1) // 2) for s in ratios.window]
+    inside = usual[:, part[0], part[1]]
     rows, columns = (
         _shrinking(level, half, ratio.device) for level, half in zip(ratio.shape[1:], inside.shape[1:], strict=True)
     )
