@@ -53,6 +53,23 @@ def test_a_held_out_view_is_scored_as_if_it_had_taught_nothing() -> None:
     assert unfair < 0.85 * fair
 
 
+def test_what_is_usual_on_a_view_is_shown_by_a_model_that_never_saw_it() -> None:
+    """The model has memorized its views: they leave nothing unexplained. A stranger does not know the mark."""
+    stranger = ball(300)
+    stranger.sh[stranger.means[:, 0] > 0.4] = -1.0
+    pictures = [render(COMPARER.gaussians, [c]).image[0].clamp(0, 1).permute(1, 2, 0) for c in CAMERAS]
+    memorized = [Posed((x * 255).byte(), camera) for x, camera in zip(pictures, CAMERAS, strict=True)]
+    seen = [view for i, view in enumerate(memorized) if i % 4]
+    towards = int(torch.stack([camera.center[0] for camera in CAMERAS]).argmax())  # looks at the mark
+    camera = [CAMERAS[towards].resized(SIZE // 2, SIZE // 2)]
+    highest = []
+    for model in (None, stranger):
+        local = COMPARER.learn([view._replace(unseen_by=model) for view in seen], memorized[::4]).local
+        assert local is not None
+        highest.append(float(local.expected(COMPARER.gaussians, camera)[0, 0].max()))
+    assert highest[1] > 5 * highest[0]
+
+
 def test_a_threshold_is_known_for_any_rate_without_another_look(usual: Usual) -> None:
     strict, lax = (usual.calibration(rate, COMPARER.config) for rate in (0.02, 0.2))
     assert (strict.views, strict.attainable_rate) == (48, 1 / 49)

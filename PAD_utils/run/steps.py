@@ -175,9 +175,10 @@ def open_inspector(
 
 
 def make_folds(job: Job, views: Gallery) -> list[Gaussians]:
-    """Models for cross-fitting, where this run trains and has views that no training sees."""
+    """Models for cross-fitting, where this run trains on a GPU and has views that no training sees: seconds there; on a
+    CPU they would take longer than the training."""
     config = job.config
-    if not (config.train and views.held_out):
+    if not (config.train and views.held_out and job.device.type == "cuda"):
         return []
     whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations), config.sh_degree)

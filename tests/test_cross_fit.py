@@ -1,0 +1,57 @@
+"""Cross-fitting: every view is left out by one model, and neighbors by different ones."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gaussian_splatting.training.train import TrainConfig
+from gaussian_splatting.views import View
+from PAD_utils.inspector import Inspector
+from PAD_utils.score import cross_fit as module
+from PAD_utils.score.cross_fit import FOLDS, cross_fit, fold_of
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.usual import Comparer, Posed, Usual
+from tests.toy_scene import ball, cameras
+
+
+def views(count: int) -> list[View]:
+    image = torch.full((16, 16, 3), 255, dtype=torch.uint8)
+    return [View(f"{i}", camera, image) for i, camera in enumerate(cameras(count, 16))]
+
+
+def test_a_model_sees_all_views_but_those_of_its_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+
+    def train(some: list[View], *_: object, **__: object) -> SimpleNamespace:
+        seen.append({view.name for view in some})
+        return SimpleNamespace(gaussians=ball(10), psnr=30.0, seconds=1.0)
+
+    monkeypatch.setattr(module, "train", train)
+    gallery = views(31)
+    assert len(cross_fit(gallery, TrainConfig(10), torch.device("cpu"), seed=0)) == FOLDS
+    for i, view in enumerate(gallery):
+        assert [fold for fold in range(FOLDS) if view.name not in seen[fold]] == [fold_of(i)]
+
+
+def test_folds_are_even_and_part_neighbors_on_a_ring_and_between_rings() -> None:
+    folds = [fold_of(i) for i in range(210)]
+    assert max(folds.count(fold) for fold in range(FOLDS)) <= 72
+    assert all(a != b for a, b in zip(folds, folds[1:], strict=False))
+    for place in range(15):  # of a ring of 15
+        assert {fold_of(15 * ring + place) for ring in range(14)} == set(range(FOLDS))
+
+
+def test_an_inspector_shows_each_view_by_the_model_that_never_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery, folds = views(24), [ball(10 + i) for i in range(FOLDS)]
+    inspector = Inspector(ball(10), gallery[4:], GradientFeatures(), held_out=gallery[:4], folds=folds)
+    held_out, learned = [Posed(view.image, view.camera) for view in gallery[:4]], {}
+
+    def learn(_: object, seen: list[Posed], __: object) -> Usual:
+        learned.update({id(view.camera): view.unseen_by for view in seen})
+        return Usual(None, None, None, [], [])
+
+    monkeypatch.setattr(inspector, "_localized", lambda _: held_out)
+    monkeypatch.setattr(Comparer, "learn", learn)
+    assert inspector.usual.local is None
+    assert all(learned[id(view.camera)] is folds[fold_of(i)] for i, view in enumerate(gallery[4:]))
