@@ -12,7 +12,7 @@ from gaussian_splatting.files import replacing
 from PAD_utils.errors import UserError
 
 _SUM = "sum"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
@@ -46,8 +46,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` to `path` as UTF-8, atomically. Raises as `atomic_path`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes `text` to `path` as UTF-8, atomically; what is no letter, as in names of files, as \\x... Raises as
+    `atomic_path`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:

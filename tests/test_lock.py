@@ -1,6 +1,8 @@
 """Two runs never write to one result folder at a time."""
 
 import dataclasses
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +60,47 @@ def test_inspections_with_one_trained_model_go_side_by_side(tmp_path: Path) -> N
         may_train = dataclasses.replace(second, config=dataclasses.replace(second.config, train=1))
         with pytest.raises(UserError, match="another run is at work in .*A; .*by -train 0"), hold_folders(may_train):
             pass
+
+
+def test_nobody_trains_the_model_that_an_inspection_uses(tmp_path: Path) -> None:
+    training = job_of(tmp_path)
+    training.folder.mkdir(parents=True)
+    first, second = (job_of(tmp_path, images=tmp_path / name, train=0) for name in ("left", "right"))
+    with hold_folders(first):
+        with pytest.raises(UserError, match="another run is at work in .*A; wait"), hold_folders(training):
+            pass
+        with hold_folders(second):
+            pass
+    with hold_folders(training):
+        with pytest.raises(UserError, match="another run is at work in .*A; wait"), hold_folders(first):
+            pass
+        assert not first.folder.exists()
+
+
+def test_what_a_killed_inspection_left_with_the_model_goes_when_nobody_else_uses_it(tmp_path: Path) -> None:
+    first, second = (job_of(tmp_path, images=tmp_path / name, train=0) for name in ("left", "right"))
+    left = first.config.model_folder / "inspector" / ".tensors.0123abcd.tmp.pt"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with hold_folders(first):
+        assert not left.exists()
+        left.touch()
+        with hold_folders(second):
+            assert left.exists()
+
+
+def test_a_model_on_a_read_only_place_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(tmp_path, images=tmp_path / "photos", train=0, model=tmp_path, output=tmp_path / "out")
+    real = os.open
+
+    def read_only(path: object, flags: int, *more: int, **named: int) -> int:
+        if Path(str(path)) == tmp_path / NAME and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return real(path, flags, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", read_only)
+    with hold_folders(job):
+        pass
 
 
 def test_leftovers_go_but_those_of_inspections_which_may_be_under_way(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A class of MAD-Sim (or of another data set in one of the known layouts) in memory: posed gallery and test samples."""
 
 import logging
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ CLASSES = (
     *("19Bear", "20Puppy"),
 )
 MASK_COVERAGE = 0.25  # a pixel of a resampled mask is anomalous when more than this share of it is
+_NO_LETTERS = ("Cc", "Cs")  # control characters, and bytes that are no UTF-8
 _MOST_MARKED = 0.5  # a defect is seldom larger; an inverted mask is
 
 _log = logging.getLogger(__name__)
@@ -138,10 +140,12 @@ def is_cut_out(gallery: Sequence[View]) -> bool:
 
 
 def check_names(filed: Iterable[str], folder: Path) -> None:
-    """Raises UserError when two pictures, by what they are filed under (<defect>/<name>), differ only in what files of
-    results cannot differ in on every system."""
+    """Raises UserError when a name is no text, or two pictures, by what they are filed under (<defect>/<name>), differ
+    only in what files of results cannot differ in on every system."""
     names: dict[str, str] = {}
     for name in filed:
+        if any(unicodedata.category(letter) in _NO_LETTERS for letter in name):
+            raise UserError(f"{folder}: the name {name!a} holds what is no letter; rename the picture")
         if (other := names.setdefault(folded(name), name)) is not name:
             also = f" and {name}" if name != other else ""
             raise UserError(

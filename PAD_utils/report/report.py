@@ -1,5 +1,6 @@
 """report.html: one file that opens anywhere, offline, and shows what a run found and how sure it may be."""
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import ArrayLike
 
 from PAD_utils.evaluate.metrics import PRO_LIMIT
@@ -51,13 +52,6 @@ def write_report(
     `gallery_poses` are the training views (world_from_camera). `whole`: where `images` are not all. Raises UserError if
     the file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("PAD_utils", "report/page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     promised = (metrics.get("decision") or {}).get("false_alarm_rate")
     whole = whole or Whole()
     everything = images if whole.judged is None else whole.judged
@@ -82,7 +76,20 @@ def write_report(
         "run": run,
         "when": _when(run.get("end")),
     }
-    write_text(path, environment.get_template("page.html").render(context))
+    write_text(path, _page().render(context))
+
+
+@functools.cache
+def _page() -> Template:
+    """Compiled once: that takes longer than filling it in."""
+    environment = Environment(
+        loader=PackageLoader("PAD_utils", "report/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
 
 
 def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:

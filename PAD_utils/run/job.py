@@ -1,5 +1,7 @@
 """What surrounds the work of a script: device, seed, logging, the result folder, and how an error reaches the user."""
 
+import functools
+import io
 import logging
 import platform
 import subprocess
@@ -17,7 +19,7 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from PAD_utils.data.layout import check_classname
-from PAD_utils.errors import UserError
+from PAD_utils.errors import UserError, outer_reason
 from PAD_utils.files import read_json, write_json
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.ledger import Ledger
@@ -143,6 +145,8 @@ def write_run_json(job: Job, more: dict[str, Any]) -> dict[str, Any]:
 def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
     """Runs `work` with logging set up and returns its exit code (None: 0); what the user can mend becomes one line on
     stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than file names have
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for ours in _LOGGERS:
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -159,6 +163,11 @@ def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except Exception as error:
+        if (reason := outer_reason(error)) is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        return USER_ERROR
 
 
 def _iso(seconds: float) -> str:
@@ -172,6 +181,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def git_commit() -> str | None:
     """The commit of this checkout, with '+' when files differ from it; None outside a checkout."""
     here = Path(__file__).parent

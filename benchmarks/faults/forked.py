@@ -5,6 +5,7 @@ The parent must not have run anything that starts threads (torch on one thread s
 
 import io
 import json
+import logging
 import os
 import resource
 import select
@@ -13,8 +14,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import cv2
 
 LONGEST_S = 30.0
 MOST_BYTES = 4 << 30
@@ -54,6 +58,15 @@ class Ending:
         if self.code == 0 or self.is_refusal:
             return None
         return f"ends with {self.code}: {self.complaint[:300]}"
+
+
+def warm_up(work: Callable[[], int]) -> None:
+    """Does the work in this process, so that its copies have loaded and compiled what it needs. It may leave no thread
+    behind; what it says is thrown away."""
+    cv2.setNumThreads(1)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        assert work() == 0
+    logging.getLogger().handlers.clear()  # they would go on to write there
 
 
 def run_forked(

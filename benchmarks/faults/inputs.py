@@ -25,16 +25,14 @@ from PIL import Image
 
 import prepare_lego_ad
 from benchmarks.faults import tiny
-from benchmarks.faults.forked import Ending, run_forked, run_in_turn
+from benchmarks.faults.forked import Ending, run_forked, run_in_turn, warm_up
 from benchmarks.faults.mutations import Mutation, mutate_bytes, mutate_json, replace_file, same_structure
 from PAD_utils.evaluate import __main__ as evaluation
-from tests.fake_class import NAME, write_fake_class
+from tests.fake_class import NAME
 from train_and_render import main as train_and_render
 
 _AT_ONCE = 200  # cases in one process
 _CASE = "case"
-_SHORT = ["-c", NAME, "-gauss_iters", "10", "--features", "gradient", "--device", "cpu"]
-_SHORT += ["--retrieval", "nearest", "--refiner", "adam", "-k", "1"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,7 @@ def campaign(count: int, seed: int, workspace: Path, first: int = 0) -> dict[str
 
 def prepare(whole: Path, workspace: Path) -> list[Kind]:
     """Fills the folder that every case is a copy of: a class, its results, photographs, maps, a zip, a checkpoint."""
-    write_fake_class(whole, size=16, rings=2, per_ring=3, tests=1)
-    root = whole / NAME
+    root = tiny.make_class(whole)
     photos = whole / "photos"
     shutil.copytree(root / "test" / "good", photos)
     picture = Image.open(photos / "0.png")
@@ -111,6 +108,7 @@ def prepare(whole: Path, workspace: Path) -> list[Kind]:
     masks = [str(path.relative_to(whole)) for path in sorted((root / "ground_truth").rglob("*.png"))]
     maps = [str(path.relative_to(whole)) for path in sorted((whole / "maps").rglob("*.tiff"))]
     inspector = ["out/inspector/inspector.json", "out/inspector/tensors.pt", "out/inspector/point_cloud.ply"]
+    warm_up(lambda: _inspect(whole))
     return [
         Kind("poses", 15, [frames], _inspect, "out/inspections/photos"),
         Kind("poses, prepared", 15, [frames], _prepare, "prepared"),
@@ -253,11 +251,11 @@ def _is_unseeable(whole: Path, mutated: Path) -> bool:
 
 
 def _job(place: Path) -> int:
-    return train_and_render([*_SHORT, "-data_path", str(place), "--output", str(place / "out")])
+    return train_and_render([*tiny.CHEAP, "-data_path", str(place), "--output", str(place / "out")])
 
 
 def _go_on(place: Path) -> int:
-    return train_and_render([*_SHORT, "-data_path", str(place), "--output", str(place / "half")])
+    return train_and_render([*tiny.CHEAP, "-data_path", str(place), "--output", str(place / "half")])
 
 
 def _interrupted(place: Path) -> int:
@@ -273,7 +271,7 @@ def _interrupted(place: Path) -> int:
 
 def _inspect(place: Path, *more: str) -> int:
     places = ["-data_path", str(place), "--output", str(place / "out"), "-train", "0"]
-    return train_and_render([*_SHORT, *places, "--images", str(place / "photos"), *more])
+    return train_and_render([*tiny.CHEAP, *places, "--images", str(place / "photos"), *more])
 
 
 def _inspect_by_camera(place: Path) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import tiny
-from benchmarks.faults.forked import Ending, run_forked
+from benchmarks.faults.forked import Ending, run_forked, warm_up
 from PAD_utils.evaluate.maps import read_map
 from PAD_utils.files import read_json
 
@@ -47,6 +47,7 @@ def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
     data = workspace / "data"
     tiny.make_class(data)
     source = tiny.snapshot(data)
+    warm_up(tiny.job(data, workspace / "warm"))
     scenarios = _scenarios(data, workspace)
     known = {scenario.name: _measure(scenario, workspace) for scenario in scenarios}
     draw = random.Random(seed)
@@ -92,10 +93,10 @@ def _scenarios(data: Path, workspace: Path) -> list[Scenario]:
     photos = str(data / tiny.NAME / "test" / "good")
     images = "--images", photos
     return [
-        Scenario("main job", 6, lambda output: tiny.job(data, output)),
+        Scenario("main job", 12, lambda output: tiny.job(data, output)),
         Scenario("main job, default poses", 1, lambda output: tiny.job(data, output, base=tiny.USUAL)),
-        Scenario("inspection", 2, lambda output: tiny.job(data, output, "-train", "0", *images), trained),
-        Scenario("first inspection", 1, lambda output: tiny.job(data, output, "-train", "0", *images), only_model),
+        Scenario("inspection", 12, lambda output: tiny.job(data, output, "-train", "0", *images), trained),
+        Scenario("first inspection", 5, lambda output: tiny.job(data, output, "-train", "0", *images), only_model),
     ]
 
 

@@ -11,15 +11,15 @@ from tests.fake_class import NAME, write_fake_class
 from train_and_render import main
 
 # Kept small where time goes: pixels, iterations, steps of the pose.
-QUICK = ["-c", NAME, "-gauss_iters", "40", "--features", "gradient", "--device", "cpu"]
-CHEAP = [*QUICK, "--retrieval", "nearest", "--refiner", "adam", "-k", "2"]
+QUICK = ["-c", NAME, "-gauss_iters", "10", "--features", "gradient", "--device", "cpu"]
+CHEAP = [*QUICK, "--retrieval", "nearest", "--refiner", "adam", "-k", "1"]
 USUAL = [*QUICK, "--hypotheses", "2"]
 _TIMED = ("seconds", "start", "end")
 
 
 def make_class(data_path: Path) -> Path:
-    """A class of 18 views and 4 test pictures of 24x24 pixels; returns its folder."""
-    return write_fake_class(data_path, size=24, tests=1)
+    """A class of 6 views and 4 test pictures of 16x16 pixels; returns its folder."""
+    return write_fake_class(data_path, size=16, rings=2, per_ring=3, tests=1)
 
 
 def job(data_path: Path, output: Path, *more: str, base: list[str] = CHEAP) -> Callable[[], int]:
