@@ -364,7 +364,9 @@ class Inspector:
 
 def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:
     """The refiner with another judge of its poses; as it is, if it has none of its own."""
-    return replace(refiner, judge=judge) if isinstance(refiner, (AdamRefiner, GaussNewtonRefiner)) else refiner
+    if isinstance(refiner, GaussNewtonRefiner):
+        return refiner.judged_by(judge)
+    return replace(refiner, judge=judge) if isinstance(refiner, AdamRefiner) else refiner
 
 
 def _config(saved: dict[str, Any]) -> InspectConfig:

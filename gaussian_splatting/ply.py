@@ -16,6 +16,7 @@ from gaussian_splatting.world import USERS_WORLD, World
 
 _MEANS_GRID = 2.0**20  # steps of a millionth of a unit, where cameras are 3.5 units away
 _LOG_SCALES_GRID = 2.0**16  # steps of 1.5e-5: float32 holds the logarithm of any unit's scale so finely
+_FARTHEST = 1e9  # in units of the normalized world, where cameras are 3.5 away
 _POSITION = ["x", "y", "z"]
 _COLUMNS_AFTER_SH = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 
@@ -53,7 +54,8 @@ def save_ply(path: Path | str, gaussians: Gaussians, world: World = USERS_WORLD)
 def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
     """The Gaussians of a 3DGS PLY file in the user's world, on the CPU, in `world`.
 
-    Raises ValueError naming the file if it is missing, damaged, lacks a column or holds NaN or infinity.
+    Raises ValueError naming the file if it is missing, damaged, lacks a column or holds NaN, infinity or what no model
+    can hold.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file")
@@ -89,6 +91,8 @@ def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
     for name, value in model.as_dict().items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{path}: {name} hold NaN or infinity")
+    if float(model.means.abs().max()) > _FARTHEST or float(model.log_scales.max()) > math.log(_FARTHEST):
+        raise ValueError(f"{path}: some Gaussians are more than {_FARTHEST:.0e} units away or large; it is damaged")
     return model
 
 

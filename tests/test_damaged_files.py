@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from plyfile import PlyData
 
 from gaussian_splatting.files import load_torch
 from gaussian_splatting.images import read_image
-from gaussian_splatting.ply import load_ply
+from gaussian_splatting.ply import load_ply, save_ply
+from gaussian_splatting.pose.adam import AdamRefiner
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.training.checkpoint import load_checkpoint
 from PAD_utils.data.download import unpack
 from PAD_utils.data.intrinsics import read_lens
@@ -22,6 +25,7 @@ from PAD_utils.errors import UserError
 from PAD_utils.evaluate.maps import read_map, read_table
 from PAD_utils.files import read_checked_json, read_json, write_checked_json
 from PAD_utils.run.ledger import fingerprint_file
+from tests.toy_scene import ball, views
 
 
 @pytest.mark.parametrize(
@@ -126,3 +130,22 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypa
 
 class _Free:
     free = 4_000_000
+
+
+@pytest.mark.parametrize(("name", "value"), [("x", 1e30), ("scale_1", 80.0), ("y", -3e38)])
+def test_a_model_with_impossible_numbers_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "point_cloud.ply"
+    save_ply(path, ball(5))
+    ply = PlyData.read(str(path))
+    ply["vertex"].data[name][2] = value
+    ply.write(str(path))
+    with pytest.raises(ValueError, match="it is damaged"):
+        load_ply(path)
+
+
+@pytest.mark.parametrize("refiner", [AdamRefiner(2), GaussNewtonRefiner()])
+def test_a_pose_is_never_nan(refiner: AdamRefiner | GaussNewtonRefiner) -> None:
+    model, view = ball(), views(count=1)[0]
+    model.means[0] = 3e38  # as nothing that load_ply returns
+    found = refiner.refine(model, view.image[None], [[view.camera]])[0]
+    assert bool(found.camera.cam_from_world.isfinite().all()) and not found.converged

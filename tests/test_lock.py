@@ -74,7 +74,6 @@ def test_nobody_trains_the_model_that_an_inspection_uses(tmp_path: Path) -> None
     with hold_folders(training):
         with pytest.raises(UserError, match="another run is at work in .*A; wait"), hold_folders(first):
             pass
-        assert not first.folder.exists()
 
 
 def test_what_a_killed_inspection_left_with_the_model_goes_when_nobody_else_uses_it(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def open_inspector(
     asked = asdict(replace(setting, false_alarm_rate=0.0)), pyramid.name, weights, config.refiner, config.k
     known = model.fingerprint, fingerprint_views(gallery), list(model.held_out), _retrieval(job)
     key = fingerprint(*asked, *known)
-    facts, said = job.ledger.find("inspector", key), len(job.warnings)
+    facts = job.ledger.find("inspector", key)
     if facts is not None:
         retriever = make_retriever(job, model, gallery) if config.retrieval == "loftr" else None
         try:
@@ -163,7 +163,7 @@ def open_inspector(
             if inspector.config.false_alarm_rate != config.false_alarm_rate and inspector.calibration is not None:
                 inspector.calibrate(config.false_alarm_rate)
             return inspector
-    views = split_by_name(gallery, model.held_out)
+    views, said = split_by_name(gallery, model.held_out), len(job.warnings)
     retriever = make_retriever(job, model, gallery)
     inspector = Inspector(
         model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,

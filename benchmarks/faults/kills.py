@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.faults import tiny
 from benchmarks.faults.forked import Ending, run_forked, warm_up
 from PAD_utils.evaluate.maps import read_map
-from PAD_utils.files import read_json
+from PAD_utils.files import read_checked_json, read_json, write_checked_json
 
 _FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 
@@ -89,6 +89,8 @@ def _scenarios(data: Path, workspace: Path) -> list[Scenario]:
     def only_model(output: Path) -> None:
         trained(output)
         shutil.rmtree(output / "inspector")
+        state = read_checked_json(output / "state.json")
+        write_checked_json(output / "state.json", {"train": state["train"]})
 
     photos = str(data / tiny.NAME / "test" / "good")
     images = "--images", photos

@@ -82,7 +82,7 @@ class AdamRefiner:
             leaf = twist.clone().requires_grad_(True)
             pose = cam_from_pivot @ se3_exp(leaf) @ pivot_from_world
             losses = self._losses(gaussians, batch, pose)
-            better = losses.detach() < best
+            better = (losses.detach() < best) & pose.detach().isfinite().flatten(1).all(1)
             best = torch.where(better, losses.detach(), best)
             best_pose = torch.where(better[:, None, None], pose.detach(), best_pose)
             if step == self.steps:

@@ -8,7 +8,7 @@ would lose the basin). Brightness (a gain and an offset per picture) is solved a
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -118,6 +118,12 @@ class GaussNewtonRefiner:
     name: str = "gauss-newton"
     _cache: _ModelCache = field(init=False, repr=False, compare=False, default_factory=_ModelCache)
 
+    def judged_by(self, judge: PoseJudge) -> "GaussNewtonRefiner":
+        """The same refiner with another judge; it goes on with the simplified models of this one."""
+        other = replace(self, judge=judge)
+        object.__setattr__(other, "_cache", self._cache)
+        return other
+
     def refine(
         self, gaussians: Gaussians, images: UInt8[Tensor, "q h w 3"], hypotheses: list[list[Camera]]
     ) -> list[PoseEstimate]:
@@ -199,6 +205,8 @@ class GaussNewtonRefiner:
         estimates = []
         for camera, pose, fact in zip(cameras, state.cam_from_world.cpu(), facts.T.tolist(), strict=True):
             unexplained, contrast, step, steps = fact
+            if not bool(pose.isfinite().all()):  # of a model that no camera could have been fitted to
+                pose, unexplained = camera.cam_from_world, math.nan
             reason = self.judge.doubt(unexplained, contrast, step)
             estimates.append(
                 PoseEstimate(camera.moved(pose), unexplained, int(steps), reason is None, reason, unexplained)

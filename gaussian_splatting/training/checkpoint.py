@@ -19,20 +19,21 @@ log = logging.getLogger(__name__)
 
 Record = dict[str, int | float]  # one line of a training history
 
-_FORMAT = 3
+_FORMAT = 4
 _STATE = ("params", "exp_avg", "exp_avg_sq", "adam_step", "grad2d_sum", "grad2d_count")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What a run needs to go on: the state after `iteration` steps, the exposures of the views that it trains on, the
-    seconds spent and the history so far."""
+    seconds spent, the history so far, and what was warned of when it began."""
 
     state: TrainingState
     exposures: Exposures
     iteration: int
     seconds: float
     history: list[Record]
+    warned: list[str]
 
 
 def fingerprint(config: dict[str, Any], seed: int, views: Sequence[View]) -> str:
@@ -54,6 +55,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, run: str) -> None:
         "iteration": checkpoint.iteration,
         "seconds": checkpoint.seconds,
         "history": checkpoint.history,
+        "warned": checkpoint.warned,
         "exposures": checkpoint.exposures.as_dict(),
         "state": {name: getattr(checkpoint.state, name) for name in _STATE},
     }
@@ -72,7 +74,9 @@ def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | 
             return None
         state = TrainingState(**content["state"])
         exposures = Exposures.from_dict(content["exposures"])
-        return Checkpoint(state, exposures, content["iteration"], content["seconds"], content["history"])
+        return Checkpoint(
+            state, exposures, content["iteration"], content["seconds"], content["history"], content["warned"]
+        )
     except Exception as error:  # a file that was cut or damaged may be wrong in any way
         log.warning("%s is damaged (%s): training starts anew", path, error)
         return None

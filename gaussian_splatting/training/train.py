@@ -94,6 +94,7 @@ class _Run:
     checkpoint: Path | None
     fingerprint: str
     exposures: Exposures
+    warned: list[str]
     iteration: int = 0
     seconds: float = 0.0
     history: list[Record] = field(default_factory=list)
@@ -112,12 +113,17 @@ class _Run:
             backdrop = replace(backdrop, color=config.background)
         views = before_one_color(views, backdrop)
         budget = round(config.budget * object_pixels(views, backdrop) ** BUDGET_POWER) if config.budget else 0
-        state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop)
+        warned = saved.warned if saved else []
+        state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop, warned)
+        for warning in warned:  # a run that goes on says again what holds of its result
+            log.warning("%s", warning)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
         loss = replace(config.loss, background=backdrop.color)
         engine, extent = make_engine(device), camera_extent(views)
         engine.expect(budget)
-        run = _Run(views, config, backdrop, loss, seed, engine, state, extent, budget, checkpoint, mark, exposures)
+        run = _Run(
+            views, config, backdrop, loss, seed, engine, state, extent, budget, checkpoint, mark, exposures, warned
+        )
         if saved:
             log.info("training goes on after %d iterations", saved.iteration)
             run.iteration, run.seconds, run.history = saved.iteration, saved.seconds, saved.history
@@ -218,13 +224,22 @@ class _Run:
 
     def _save(self, path: Path) -> None:
         save_checkpoint(
-            path, Checkpoint(self.state, self.exposures, self.iteration, self.seconds, self.history), self.fingerprint
+            path,
+            Checkpoint(self.state, self.exposures, self.iteration, self.seconds, self.history, self.warned),
+            self.fingerprint,
         )
 
 
 def _first_state(
-    views: list[View], config: TrainConfig, device: torch.device, seed: int, budget: int, backdrop: Backdrop
+    views: list[View],
+    config: TrainConfig,
+    device: torch.device,
+    seed: int,
+    budget: int,
+    backdrop: Backdrop,
+    warned: list[str],
 ) -> TrainingState:
+    """What training begins with; `warned` gets what is to be said of it."""
     generator = _generator(seed, -1)
     sh_degree = config.sh_degree_at(0)
     count = round(budget * config.start_share) if budget else config.start_count
@@ -233,7 +248,7 @@ def _first_state(
         try:
             start = visual_hull(views, count, sh_degree, generator, config.start_opacity, backdrop, device)
         except NoHull as reason:
-            log.warning("no visual hull to start from (%s): starting from a random cloud", reason)
+            warned.append(f"no visual hull to start from ({reason}): starting from a random cloud")
     if start is None:
         start = random_cube(count, sh_degree, generator)
     return TrainingState.start(start.to(device))
