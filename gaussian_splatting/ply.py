@@ -58,9 +58,10 @@ def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
     can hold.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise ValueError(f"{path}: cannot be read (no such file)")
     try:
-        vertices = PlyData.read(str(path))["vertex"].data
+        # Not mapped into memory: a file that another program shortens meanwhile would kill this one.
+        vertices = PlyData.read(str(path), mmap=False)["vertex"].data
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except (PlyParseError, KeyError, ValueError, UnicodeDecodeError) as error:

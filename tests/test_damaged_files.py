@@ -136,7 +136,7 @@ class _Free:
 def test_a_model_with_impossible_numbers_is_refused(tmp_path: Path, name: str, value: float) -> None:
     path = tmp_path / "point_cloud.ply"
     save_ply(path, ball(5))
-    ply = PlyData.read(str(path))
+    ply = PlyData.read(str(path), mmap=False)
     ply["vertex"].data[name][2] = value
     ply.write(str(path))
     with pytest.raises(ValueError, match="it is damaged"):
@@ -149,3 +149,19 @@ def test_a_pose_is_never_nan(refiner: AdamRefiner | GaussNewtonRefiner) -> None:
     model.means[0] = 3e38  # as nothing that load_ply returns
     found = refiner.refine(model, view.image[None], [[view.camera]])[0]
     assert bool(found.camera.cam_from_world.isfinite().all()) and not found.converged
+
+
+def test_a_model_that_is_cut_while_it_is_read_does_not_kill_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "point_cloud.ply"
+    save_ply(path, ball(2000))
+    real = PlyData.read
+
+    def read_and_cut(*given: object, **named: object) -> PlyData:
+        content = real(*given, **named)
+        os.truncate(path, 0)
+        return content
+
+    monkeypatch.setattr(PlyData, "read", read_and_cut)
+    assert len(load_ply(path)) == 2000

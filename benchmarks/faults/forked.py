@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import cv2
 
 LONGEST_S = 30.0
 MOST_BYTES = 4 << 30
+_PATIENCE = 10  # times as long by the clock as of a process' own time
 _KEPT = 4000  # characters of what a process said
 
 
@@ -85,7 +86,8 @@ def run_forked(
     pid = os.fork()
     if pid == 0:
         _be_child(work, out, err)
-    hung = not _ends_within(pid, limit_s if kill_after_s is None else kill_after_s)
+    of_wall = kill_after_s is not None
+    hung = not _ends_within(pid, limit_s if kill_after_s is None else kill_after_s, of_wall)
     if hung:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
@@ -107,14 +109,28 @@ def limit_address_space(more_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _ends_within(pid: int, seconds: float) -> bool:
-    descriptor = os.pidfd_open(pid)
+def _ends_within(pid: int, seconds: float, of_wall: bool = False) -> bool:
+    """Whether it ends within so many seconds of its own, or ten times as many by the clock: a busy machine makes nobody
+    hang. With `of_wall`, by the clock."""
+    descriptor, start = os.pidfd_open(pid), time.monotonic()
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
     try:
-        waiting = select.poll()
-        waiting.register(descriptor, select.POLLIN)
-        return bool(waiting.poll(1000 * seconds))
+        if of_wall:
+            return bool(waiting.poll(1000 * seconds))
+        while not waiting.poll(1000):
+            if _cpu_seconds(pid) > seconds or time.monotonic() - start > _PATIENCE * seconds:
+                return False
+        return True
     finally:
         os.close(descriptor)
+
+
+def _cpu_seconds(pid: int) -> float:
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _be_child(work: Callable[[], int], out: Path, err: Path) -> None:
@@ -141,11 +157,11 @@ def run_in_turn(works: Sequence[Callable[[], int]], folder: Path, limit_s: float
             _work_through(works[done:], folder, writer)
         os.close(writer)
         with os.fdopen(reader, "rb", buffering=0) as lines:
-            while done < len(works) and (line := _line(lines, limit_s)):
+            while done < len(works) and (line := _line(lines, pid, limit_s)):
                 yield Ending(**json.loads(line))
                 done += 1
         crashed = done < len(works)
-        hung = crashed and not _ends_within(pid, 0.2)
+        hung = crashed and not _ends_within(pid, 0.2, of_wall=True)
         if hung:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
@@ -156,9 +172,13 @@ def run_in_turn(works: Sequence[Callable[[], int]], folder: Path, limit_s: float
             done += 1
 
 
-def _line(lines: io.RawIOBase, seconds: float) -> bytes:
-    """The next line, or nothing when it does not come in time, or the writer is gone."""
-    return lines.readline() if select.select([lines], [], [], seconds)[0] else b""
+def _line(lines: io.RawIOBase, pid: int, seconds: float) -> bytes:
+    """The next line, or nothing when it does not come in time, or the writer is gone. Time as in `_ends_within`."""
+    start, used = time.monotonic(), _cpu_seconds(pid)
+    while not select.select([lines], [], [], 1.0)[0]:
+        if _cpu_seconds(pid) - used > seconds or time.monotonic() - start > _PATIENCE * seconds:
+            return b""
+    return lines.readline()
 
 
 def _work_through(works: Sequence[Callable[[], int]], folder: Path, writer: int) -> None:
