@@ -164,9 +164,9 @@ def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
-        if (reason := outer_reason(error)) is None:
+        if (said := outer_reason(error)) is None:
             raise
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         return USER_ERROR
 
 

@@ -124,7 +124,7 @@ def prepare(whole: Path, workspace: Path) -> list[Kind]:
         Kind("camera", 4, ["camera.json"], _inspect_by_camera, "out/inspections/photos"),
         Kind("checkpoint", 3, ["half/checkpoint.pt"], _go_on, "half", owned=True),
         Kind("state", 3, ["out/state.json"], _inspect, "out/inspections/photos", owned=True),
-        Kind("poses under way", 3, ["out/inspections/photos/poses.partial.json"], _inspect,
+        Kind("photographs judged", 3, ["out/inspections/photos/photographs.jsonl"], _inspect,
              "out/inspections/photos", owned=True),
         Kind("inspector", 4, inspector, _inspect, "out/inspections/photos", owned=True),
     ]  # fmt: skip

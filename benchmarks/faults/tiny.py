@@ -39,6 +39,8 @@ def snapshot(folder: Path) -> dict[str, object]:
             content[name] = [_without_times(row) for row in csv.DictReader(path.open(encoding="utf-8"))]
         elif path.name in ("metrics.json", "poses.partial.json", "state.json"):
             content[name] = _without_times(json.loads(path.read_text("utf-8")))
+        elif path.suffix == ".jsonl":
+            content[name] = _last_of_each(path)
         elif path.name == "run.json":
             content[name] = sorted(json.loads(path.read_text("utf-8")))
         elif path.name == "report.html":  # holds times
@@ -51,6 +53,12 @@ def snapshot(folder: Path) -> dict[str, object]:
 def differences(expected: dict[str, object], found: dict[str, object]) -> list[str]:
     """The files that differ, or are on one side only."""
     return sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+
+
+def _last_of_each(path: Path) -> dict[str, Any]:
+    """The lines of a growing file by picture: a later one of the same counts, in whatever order they came."""
+    rows = [_without_times(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    return {str(row.get("path")): row for row in rows}
 
 
 def _without_times(content: Any) -> Any:
