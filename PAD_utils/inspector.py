@@ -57,7 +57,8 @@ class InspectConfig:
     `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them.
     `most_unexplained`: share of a photograph's contrast that its pose may leave unexplained, in [0, 1], or it is NOT
     LOCALISED; None: learned from the good views. `cut_out`: whether the good views are cut out of photographs, so that
-    photographs are compared where the model is and nowhere else; None: what the views say."""
+    photographs are compared where the model is and nowhere else; None: what the views say. `fitted_focal_px`: focal
+    length in pixels of the pictures that the model was fitted to; None: that of the views."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8
@@ -67,6 +68,7 @@ class InspectConfig:
     backdrop: Backdrop | None = None
     most_unexplained: float | None = None
     cut_out: bool | None = None
+    fitted_focal_px: float | None = None
 
 
 class Taken(NamedTuple):
@@ -130,8 +132,8 @@ class Inspector:
         self.backdrop = self.config.backdrop or (measured_backdrop(good) if good else WHITE_BACKDROP)
         uncut = any(view.uncut is not None for view in (*self.views, *self.held_out))
         self.cut_out = uncut if self.config.cut_out is None else self.config.cut_out
-        focal_px = self.views[0].camera.fx if self.views else None
-        self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=focal_px)
+        self._focal_px = self.config.fitted_focal_px or (self.views[0].camera.fx if self.views else None)
+        self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=self._focal_px)
         if self.config.most_unexplained is not None:
             self.refiner = judging(self.refiner, PoseJudge(self.config.most_unexplained))
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
@@ -270,6 +272,7 @@ class Inspector:
         """
         learned = self.usual, self.calibration  # first of all, for learning settles the configuration too
         config = replace(self.config, lens=self.lens, backdrop=self.backdrop, cut_out=self.cut_out)
+        config = replace(config, fitted_focal_px=self._focal_px)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
         write_inspector(Path(folder), Saved(self.gaussians, bank, *learned, parts, asdict(config)))

@@ -104,6 +104,7 @@ def test_a_loaded_inspector_judges_alike_and_learns_nothing(
     assert (after.score, after.decision, after.regions) == (before.score, before.decision, before.regions)
     assert torch.equal(after.pose.camera.cam_from_world, before.pose.camera.cam_from_world)
     assert loaded.calibration == inspector.calibration
+    assert loaded.refiner == inspector.refiner  # which knows the pictures that the model was fitted to
     lax = loaded.calibrate(0.2)
     assert before.decision == "DEFECT" and lax.threshold < inspector.calibrate(0.01).threshold
 
