@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
@@ -13,10 +14,13 @@ from gaussian_splatting.parallel import parallel
 from PAD_utils.data.mad import resize_mask
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
+from PAD_utils.files import write_bytes
 from PAD_utils.photos.backdrop import measure_backdrop
 from PAD_utils.photos.cutout import cut_out, enlarged, learned_colors, odd_ones
 from PAD_utils.photos.shot import Shot
+from PAD_utils.photos.source import Photo, png_bytes
 
+_MASK_GROWTH = 0.01  # of the longer side
 BACKGROUNDS = ("auto", "keep", "cut")
 _log = logging.getLogger(__name__)
 
@@ -73,6 +77,19 @@ def mask_at_size(path: Path, width: int, height: int) -> Bool[np.ndarray, "h w"]
     if abs(mask.shape[1] / mask.shape[0] * height / width - 1) > 0.01:
         raise UserError(f"{path} is {mask.shape[1]}x{mask.shape[0]} pixels; its photograph has another shape")
     return mask if mask.shape == (height, width) else resize_mask(mask, width, height)
+
+
+def copy_masks(folder: Path, photos: Sequence[Photo], target: Path) -> Path:
+    """The user's masks at the size of the working copies, each as `target`/<key of photo>.png, grown by a little, for
+    features lie on the outline too. Raises UserError for a mask that is missing or broken."""
+
+    def write(photo: Photo) -> None:
+        mask = mask_at_size(find_mask(folder, photo.name), photo.width, photo.height).astype(np.uint8)
+        side = 2 * round(_MASK_GROWTH * max(photo.width, photo.height)) + 1
+        write_bytes(target / f"{photo.key}.png", png_bytes(255 * cv2.dilate(mask, np.ones((side, side), np.uint8))))
+
+    parallel(write, photos)
+    return target
 
 
 def _user_mask(folder: Path, shot: Shot) -> UInt8[np.ndarray, "h w"]:

@@ -18,7 +18,7 @@ from gaussian_splatting.parallel import parallel
 from PAD_utils.data.layout import GOOD
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining, read_json, write_bytes, write_json
-from PAD_utils.photos.background import BACKGROUNDS, find_background
+from PAD_utils.photos.background import BACKGROUNDS, copy_masks, find_background
 from PAD_utils.photos.coverage import measured
 from PAD_utils.photos.plate import solve_plate
 from PAD_utils.photos.queries import RECORD
@@ -70,7 +70,8 @@ def prepare_photos(photos: Path, out: Path, name: str, config: PhotoConfig) -> P
     with explaining(work):
         work.mkdir(parents=True, exist_ok=True)
     copies = copy_photos(paths, work / "photos", config.longest_px, raw=config.colmap is not None)
-    solution = _solve(copies, work / "sfm", config)
+    masks = config.masks and copy_masks(config.masks, copies, work / "masks")
+    solution = _solve(copies, work / "sfm", config, masks)
     _write_class(work / "class", name, solution, config, mark)
     with explaining(root):
         os.replace(work / "class", root)
@@ -79,10 +80,10 @@ def prepare_photos(photos: Path, out: Path, name: str, config: PhotoConfig) -> P
     return root
 
 
-def _solve(photos: Sequence[Photo], work: Path, config: PhotoConfig) -> Solution:
+def _solve(photos: Sequence[Photo], work: Path, config: PhotoConfig, masks: Path | None) -> Solution:
     if config.colmap is not None:
         return read_model(config.colmap, photos)
-    return solve_plate(photos) if config.plate else solve(photos, work, config.lens)
+    return solve_plate(photos) if config.plate else solve(photos, work, config.lens, masks)
 
 
 def _is_there(root: Path, mark: str) -> bool:
