@@ -8,7 +8,7 @@ from torch import Tensor
 from PAD_utils.score.anomaly import ScoreConfig, _own_noise, score_pairs
 from PAD_utils.score.exposure import matched_exposure, matched_light
 from PAD_utils.score.features import GradientFeatures
-from PAD_utils.score.normality import Normality, NormalityStatistics, squared_gradient
+from PAD_utils.score.normality import Normality, NormalityStatistics, shown_object, squared_gradient
 from PAD_utils.score.usual import learn_normality
 
 
@@ -62,7 +62,7 @@ def test_another_exposure_is_undone_in_spite_of_a_defect() -> None:
     renderings = bricks(3)
     queries = (0.8 * renderings + 0.03).clamp(0, 1)
     queries[:, :, 40:48, 40:48] = 0.0
-    matched = matched_exposure(renderings, queries)
+    matched = matched_exposure(renderings, queries, torch.ones(3, 96, 96, dtype=torch.bool))
     elsewhere = torch.ones(96, 96, dtype=torch.bool)
     elsewhere[40:48, 40:48] = False
     assert float((matched - queries)[..., elsewhere].abs().max()) < 0.01
@@ -71,8 +71,19 @@ def test_another_exposure_is_undone_in_spite_of_a_defect() -> None:
 def test_a_white_background_stays_white_whatever_the_object_asks_for() -> None:
     renderings = bricks(2)
     queries = F.avg_pool2d(renderings, 5, stride=1, padding=2, count_include_pad=False)  # less contrast than before
-    matched = matched_exposure(renderings, queries)
+    matched = matched_exposure(renderings, queries, shown_object(renderings))
     assert float(matched[..., :12, :].min()) > 0.98
+
+
+def test_the_exposure_is_told_by_the_object_and_not_by_what_the_rendering_is_laid_over() -> None:
+    """Around a cut-out part that is the photograph itself: equal, and more of the picture than the part."""
+    renderings = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    shown = torch.zeros(2, 96, 96, dtype=torch.bool)
+    shown[:, 30:60, 30:60] = True
+    gains = torch.tensor([[0.8, 0.85, 0.78], [1.1, 1.0, 1.05]])[..., None, None]
+    queries = torch.where(shown[:, None], gains * renderings, renderings).clamp(0, 1)
+    matched = matched_exposure(renderings, queries, shown)
+    assert (matched - queries).abs().max() < 0.01
 
 
 def test_a_lamp_that_was_moved_is_undone_and_a_stain_is_not() -> None:
@@ -98,8 +109,9 @@ def test_light_of_any_size(height: int, width: int) -> None:
 
 def test_blank_and_saturated_pictures_are_left_alone() -> None:
     white = torch.ones(1, 3, 32, 32)
-    torch.testing.assert_close(matched_exposure(white, white), white)
-    torch.testing.assert_close(matched_exposure(bricks(1, 32), white), bricks(1, 32))
+    everywhere = torch.ones(1, 32, 32, dtype=torch.bool)
+    torch.testing.assert_close(matched_exposure(white, white, everywhere), white)
+    torch.testing.assert_close(matched_exposure(bricks(1, 32), white, everywhere), bricks(1, 32))
 
 
 def test_scores_hardly_move_with_exposure() -> None:

@@ -23,16 +23,18 @@ _DARK = 0.02  # of white: below, a change of brightness tells little about the l
 
 
 def matched_exposure(
-    renderings: Float[Tensor, "b 3 h w"], queries: Float[Tensor, "b 3 h w"]
+    renderings: Float[Tensor, "b 3 h w"], queries: Float[Tensor, "b 3 h w"], shown: Bool[Tensor, "b h w"]
 ) -> Float[Tensor, "b 3 h w"]:
-    """The renderings with gain and offset per color fitted to the queries, clamped to [0, 1].
+    """The renderings with gain and offset per color fitted to the queries where they show the object, in [0, 1]. What
+    is beside it was taken from the queries themselves (`over_backdrop`): it tells nothing, and stays as it is.
 
     Reweighted least squares (Tukey-like weights around the median residual), so that a defect does not pull. Where the
-    query is saturated, brighter renderings are right as well: a white background stays white.
+    query is saturated, brighter renderings are right as well.
     """
     stride = max(1, renderings.shape[2] * renderings.shape[3] // _SAMPLES)
     x, y = renderings.flatten(2)[..., ::stride], queries.flatten(2)[..., ::stride]
-    inside = (y > _SATURATED[0]) & (y < _SATURATED[1])
+    object_ = shown.flatten(1)[:, None, ::stride]
+    inside = (y > _SATURATED[0]) & (y < _SATURATED[1]) & object_
     gain, offset = torch.ones_like(x[..., :1]), torch.zeros_like(x[..., :1])
     weight = torch.ones_like(x)
     for iteration in range(_ITERATIONS):
@@ -42,10 +44,10 @@ def matched_exposure(
             spread = NORMAL_FROM_MAD * error.masked_fill(~inside, torch.nan).nanmedian(-1, keepdim=True).values
             weight = 1 / (1 + (error / (2 * (spread.nan_to_num() + _NOISE))).square()).square()
         beyond = ((y >= _SATURATED[1]) & (fitted < y)) | ((y <= _SATURATED[0]) & (fitted > y))
-        gain, offset = _line(x, y, weight * (inside | beyond))
+        gain, offset = _line(x, y, weight * (inside | (beyond & object_)))
     seen = inside.sum(-1, keepdim=True) > 0
     gain, offset = torch.where(seen, gain, torch.ones_like(gain)), torch.where(seen, offset, torch.zeros_like(offset))
-    return (gain[..., None] * renderings + offset[..., None]).clamp(0, 1)
+    return torch.where(shown[:, None], gain[..., None] * renderings + offset[..., None], renderings).clamp(0, 1)
 
 
 def matched_light(

@@ -76,7 +76,8 @@ def compare_levels(
     good = pictures[count:]
     object_ = shown_object(good) if shown is None else shown_at(shown, *size)
     if config.match_exposure:
-        good = matched_light(matched_exposure(good, pictures[:count]), pictures[:count], object_)
+        from_model = torch.ones_like(object_) if shown is None else object_  # the rest may be the query's own
+        good = matched_light(matched_exposure(good, pictures[:count], from_model), pictures[:count], object_)
         pictures = torch.cat((pictures[:count], good))
     everything = slice(None), slice(None)
     cut = config.normalized and pictures.device.type == "cpu"
