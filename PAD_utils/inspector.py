@@ -206,7 +206,7 @@ class Inspector:
         uncut = read_uncut(Path(photo)) if self.cut_out and isinstance(photo, (str, Path)) else None
         straight, whole = (
             torch.from_numpy(lens.undistorted(x.numpy()))
-            for x in (image, image if uncut is None else _shrunk(uncut, longest_px))
+            for x in (image, image if uncut is None else _shrunk(uncut[..., :3], longest_px))
         )
         return Taken(straight, lens.camera(), whole)
 

@@ -71,8 +71,8 @@ def read_exif(path: Path, picture: Image.Image) -> Image.Exif:
     return picture.getexif()
 
 
-def read_uncut(path: Path) -> UInt8[Tensor, "h w 3"] | None:
-    """The photograph that a cut-out was made of: what its file still holds below the alpha, as RGB, upright.
+def read_uncut(path: Path) -> UInt8[Tensor, "h w 4"] | None:
+    """The photograph that a cut-out was made of, with the alpha that its file still holds it below: RGBA, upright.
 
     None where nothing is cut out, or where nothing but one color is left of what was. Raises ValueError as
     `open_picture`.
@@ -89,7 +89,7 @@ def read_uncut(path: Path) -> UInt8[Tensor, "h w 3"] | None:
     hidden = pixels[..., :3][pixels[..., 3] == 0]
     if len(hidden) == 0 or (hidden == hidden[0]).all():
         return None
-    return torch.from_numpy(np.ascontiguousarray(pixels[..., :3]))
+    return torch.from_numpy(pixels)
 
 
 def open_picture(path: Path) -> Image.Image:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from gaussian_splatting.background import Backdrop, flattened
+from gaussian_splatting.background import Backdrop, Color, flattened
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
 
@@ -14,23 +15,36 @@ from gaussian_splatting.parallel import parallel
 @dataclass(frozen=True)
 class View:
     """A picture, on the CPU, with the camera that took it; a transparent background has become white. `uncut` is the
-    photograph that a cut-out was made of, where the file still holds it."""
+    photograph that a cut-out was made of and the cut-out's alpha, where the file still holds them."""
 
     name: str
     camera: Camera
     image: UInt8[Tensor, "h w 3"]
-    uncut: UInt8[Tensor, "h w 3"] | None = None
+    uncut: UInt8[Tensor, "h w 4"] | None = None
 
     @property
     def photograph(self) -> UInt8[Tensor, "h w 3"]:
         """The picture with its surroundings, where they are known."""
-        return self.image if self.uncut is None else self.uncut
+        return self.image if self.uncut is None else self.uncut[..., :3]
 
 
 def before_one_color(views: Sequence[View], backdrop: Backdrop) -> list[View]:
     """The views with the folds and the shine of their backdrop taken away (`flattened`)."""
     pictures = parallel(lambda view: flattened(view.image, backdrop.tolerance), views)
     return [replace(view, image=picture) for view, picture in zip(views, pictures, strict=True)]
+
+
+def before(views: Sequence[View], color: Color) -> list[View]:
+    """The cut-outs among the views before this color; other views as they are."""
+    return parallel(lambda view: _before(view, color), views)
+
+
+def _before(view: View, color: Color) -> View:
+    if view.uncut is None:
+        return view
+    alpha = view.uncut[..., 3:].float() / 255
+    picture = alpha * view.uncut[..., :3] + (1 - alpha) * 255 * torch.tensor(color)
+    return replace(view, image=picture.round().to(torch.uint8))
 
 
 def check_sizes(views: Sequence[View]) -> None:

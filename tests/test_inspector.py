@@ -194,12 +194,20 @@ def over_clutter(picture: torch.Tensor, model: Gaussians, camera: Camera, seed: 
     return (picture - 255 * (1 - alpha) + (1 - alpha) * table).round().clamp(0, 255).byte()
 
 
+def with_alpha(picture: torch.Tensor, model: Gaussians, camera: Camera) -> torch.Tensor:
+    alpha = render(model, [camera], (0.0, 0.0, 0.0)).alpha[0, ..., None]
+    return torch.cat((picture, (255 * alpha).round().byte()), 2)
+
+
 def test_a_poor_cut_out_of_a_good_part_is_no_defect_and_a_stain_is_one(
     model: Gaussians, gallery: list[View], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A query is cut out by its colors alone, so that pieces of it are missing and some of the table is left."""
     monkeypatch.setattr(bank_module, "VIEWS", 80)
-    views = [replace(v, uncut=over_clutter(v.image, model, v.camera, i)) for i, v in enumerate(gallery)]
+    views = [
+        replace(v, uncut=with_alpha(over_clutter(v.image, model, v.camera, i), model, v.camera))
+        for i, v in enumerate(gallery)
+    ]
     inspector = Inspector(model, views, "gradient")
     camera = camera_at((0.8, -0.7, 0.5), SIDE, SIDE)
     good = over_clutter(photograph(model, camera), model, camera, 99)

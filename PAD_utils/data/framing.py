@@ -77,7 +77,7 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         raise UserError(f"{error}; fetch or make it again") from None
 
 
-def read_photograph(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
+def read_photograph(path: Path) -> UInt8[np.ndarray, "h w 4"] | None:
     """As `read_uncut`, with UserError, which names the file and the mend."""
     try:
         found = read_uncut(path)

@@ -57,12 +57,12 @@ class Sample:
     mask: Bool[Tensor, "h w"] | None
     intrinsics: Camera
     camera: Camera | None = None
-    uncut: UInt8[Tensor, "h w 3"] | None = None
+    uncut: UInt8[Tensor, "h w 4"] | None = None
 
     @property
     def photograph(self) -> UInt8[Tensor, "h w 3"]:
         """What is compared: the picture with its surroundings, where they are known."""
-        return self.image if self.uncut is None else self.uncut
+        return self.image if self.uncut is None else self.uncut[..., :3]
 
     @property
     def label(self) -> int:
@@ -227,10 +227,10 @@ def _load(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tens
     return [images[i] for i in range(len(paths))]
 
 
-def _photographs(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tensor, "h w 3"] | None]:
-    """What was photographed around cut-outs, in the same sizes; None for other pictures."""
+def _photographs(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tensor, "h w 4"] | None]:
+    """What was photographed around cut-outs and their alpha, in the same sizes; None for other pictures."""
 
-    def read(of: tuple[Path, Framing]) -> UInt8[Tensor, "h w 3"] | None:
+    def read(of: tuple[Path, Framing]) -> UInt8[Tensor, "h w 4"] | None:
         found = read_photograph(of[0])
         return None if found is None else torch.from_numpy(of[1].apply(found))
 

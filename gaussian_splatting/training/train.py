@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 from tqdm import tqdm
 
-from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, measured_backdrop
+from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, Color, measured_backdrop
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.quality import mean_psnr
@@ -27,13 +29,14 @@ from gaussian_splatting.training.exposure import Exposures, ExposureSolver, corr
 from gaussian_splatting.training.initialize import NoHull, object_pixels, random_cube, visual_hull
 from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, camera_extent, learning_rates, view_order
 from gaussian_splatting.training.state import Engine, LossConfig, TrainingState
-from gaussian_splatting.views import View, before_one_color, check_sizes
+from gaussian_splatting.views import View, before, before_one_color, check_sizes
 
 __all__ = ["TrainConfig", "TrainResult", "train"]
 
 log = logging.getLogger(__name__)
 
 _TICK = 100  # iterations between two lines of progress
+_TURN = 10  # iterations before one color, then as many before the other, where cut-outs are trained on
 _SAVE_SECONDS = 10.0  # between two checkpoints
 _PSNR_VIEWS = 20  # training views that the final PSNR is the mean of
 _RESET_OPACITY = 0.01  # 3DGS
@@ -72,7 +75,7 @@ def train(
     check_sizes(views)
     run = _Run.start(list(views), config, torch.device(device), seed, checkpoint)
     run.go_on(before_one_color(evaluate_views or [], run.backdrop))
-    sample = run.corrected_views()[:: max(1, len(views) // _PSNR_VIEWS)]
+    sample = run.corrected_views(run.loss.background)[:: max(1, len(views) // _PSNR_VIEWS)]
     model = run.state.gaussians()
     psnr = mean_psnr(model, sample, run.loss.background)
     return TrainResult(model, psnr, run.seconds, run.history, run.backdrop, run.exposures)
@@ -87,7 +90,8 @@ class _Run:
     backdrop: Backdrop
     loss: LossConfig
     seed: int
-    engine: Engine
+    engines: list[Engine]  # one for each of `backgrounds`
+    backgrounds: list[Color]
     state: TrainingState
     extent: float
     budget: int
@@ -119,11 +123,14 @@ class _Run:
             log.warning("%s", warning)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
         loss = replace(config.loss, background=backdrop.color)
-        engine, extent = make_engine(device), camera_extent(views)
-        engine.expect(budget)
+        backgrounds, extent = _backgrounds(views, backdrop.color), camera_extent(views)
+        engines = [make_engine(device) for _ in backgrounds]
+        for engine in engines:
+            engine.expect(budget)
         run = _Run(
-            views, config, backdrop, loss, seed, engine, state, extent, budget, checkpoint, mark, exposures, warned
-        )
+            views, config, backdrop, loss, seed, engines, backgrounds, state, extent, budget, checkpoint, mark,
+            exposures, warned,
+        )  # fmt: skip
         if saved:
             log.info("training goes on after %d iterations", saved.iteration)
             run.iteration, run.seconds, run.history = saved.iteration, saved.seconds, saved.history
@@ -139,9 +146,9 @@ class _Run:
             for stop in self.config.stops(_TICK):
                 if stop <= self.iteration:
                     continue
-                began, steps = time.perf_counter(), slice(self.iteration, stop)
+                began = time.perf_counter()
                 self._set_level()
-                loss = self.engine.run(self.state, order[steps], {k: v[steps] for k, v in rates.items()}, self.loss)
+                loss = self._advance(stop, order, rates)
                 loss_sum, loss_steps = loss_sum + loss * (stop - self.iteration), loss_steps + stop - self.iteration
                 bar.update(stop - self.iteration)
                 self.iteration = stop
@@ -157,17 +164,31 @@ class _Run:
         if self.checkpoint:
             self._save(self.checkpoint)
 
+    def _advance(self, stop: int, order: Int64[Tensor, "i v"], rates: dict[str, Float[Tensor, "i"]]) -> float:
+        """Runs up to iteration `stop`, before one background after the other; the mean loss."""
+        first, total = self.iteration, 0.0
+        while first < stop:
+            turn = first // _TURN
+            last = min(stop, (turn + 1) * _TURN) if len(self.backgrounds) > 1 else stop
+            which, steps = turn % len(self.backgrounds), slice(first, last)
+            loss = replace(self.loss, background=self.backgrounds[which])
+            some = {name: rate[steps] for name, rate in rates.items()}
+            total += (last - first) * self.engines[which].run(self.state, order[steps], some, loss)
+            first = last
+        return total / (stop - self.iteration)
+
     def _set_level(self) -> None:
         first = self.views[0].camera
         divisor = self.config.divisor_at(self.iteration, first.width)
         level = round(first.width / divisor), round(first.height / divisor)
         if level != self.level:
-            self.engine.set_views(self.corrected_views(), *level)
+            for engine, background in zip(self.engines, self.backgrounds, strict=True):
+                engine.set_views(self.corrected_views(background), *level)
             self.level = level
 
-    def corrected_views(self) -> list[View]:
+    def corrected_views(self, background: Color) -> list[View]:
         """The pictures as they would be with the same exposure, as far as that is known by now."""
-        return corrected(self.views, self.exposures, self.loss.background)
+        return corrected(before(self.views, background), self.exposures, background)
 
     def _solver(self) -> ExposureSolver:
         """Made when first needed."""
@@ -228,6 +249,18 @@ class _Run:
             Checkpoint(self.state, self.exposures, self.iteration, self.seconds, self.history, self.warned),
             self.fingerprint,
         )
+
+
+def _backgrounds(views: Sequence[View], usual: Color) -> list[Color]:
+    """The colors that the pictures stand before in turns: that of their backdrop; and of cut-outs its opposite too.
+
+    Cut-outs disagree along the outline. Before one color that becomes a fringe of this color, opaque, which shows
+    against every other; before two it becomes transparent, since no color of a Gaussian fits both.
+    """
+    if any(view.uncut is None for view in views):
+        return [usual]
+    red, green, blue = usual
+    return [usual, (1 - red, 1 - green, 1 - blue)]
 
 
 def _first_state(
