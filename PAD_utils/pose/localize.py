@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.background import Color
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.geometry import rigid, rigid_inverse, rotation_angle
+from gaussian_splatting.pose.types import PoseEstimate, Refiner, object_center
 from gaussian_splatting.rendering import render
 from PAD_utils.pose.retrieval import Retriever
 
 PICTURES_AT_ONCE = 64  # of 800x800: 123 MB as uint8
-_RECUTS = 2  # the second by nearly the right pose
+_STILL = 1e-3  # radians, and share of the distance: a new cut that moves a pose by less leaves it where it is
+_FIRST_REACH, _FARTHEST = 4, 16  # times the last move, from which the next cut is made
+_TRIES = 16
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,6 @@ def localize(
     return Localization(estimates, coarse, seconds_retrieve, seconds_refine)
 
 
-@torch.no_grad()
 def refine_uncut(
     gaussians: Gaussians,
     photographs: UInt8[Tensor, "q h w 3"],
@@ -70,16 +72,58 @@ def refine_uncut(
     """Poses found on cut-outs, refined on the photographs themselves, cut out anew by the model's alpha at those poses.
 
     A cut-out made without the pose lacks parts that look like the surroundings, and those pull; the model knows better
-    where the part is. `surroundings`: the color in [0, 1] that the model was trained before. What stays unexplained is
-    much less than of a cut-out, at wrong poses too: the limit to judge it by is to be learned in the same way.
+    where the part is. But a cut at a wrong pose has its outline there, which holds the pose back: it gains a tenth of
+    the way or less. So where a new cut still moves a pose, the next is made farther along, as long as that explains
+    more. `surroundings`: the color in [0, 1] that the model was trained before. What stays unexplained is much less
+    than of a cut-out, at wrong poses too: the limit to judge it by is to be learned in the same way.
     """
-    found: list[PoseEstimate] = []
-    for _ in range(_RECUTS):
-        alpha = render(gaussians, list(cameras), (0.0, 0.0, 0.0)).alpha[..., None].cpu()
-        cut = alpha * photographs + (1 - alpha) * 255 * torch.tensor(surroundings)
-        found = refiner.refine(gaussians, cut.round().clamp(0, 255).byte(), [[camera] for camera in cameras])
-        cameras = [estimate.camera for estimate in found]
+
+    def recut(some: Sequence[int], starts: Sequence[Camera]) -> list[PoseEstimate]:
+        return _refine_recut(gaussians, photographs[list(some)], starts, refiner, surroundings)
+
+    everything = range(len(photographs))
+    starts = [estimate.camera for estimate in recut(everything, cameras)]
+    found = recut(everything, starts)
+    center, reach = object_center(gaussians).double().cpu(), [_FIRST_REACH] * len(found)
+    for _ in range(_TRIES):
+        moving = [i for i in everything if reach[i] and _apart(starts[i], found[i].camera, center) > _STILL]
+        if not moving:
+            break
+        ahead = [_ahead(starts[i], found[i].camera, reach[i]) for i in moving]
+        for i, start, estimate in zip(moving, ahead, recut(moving, ahead), strict=True):
+            if estimate.cost < found[i].cost:
+                starts[i], found[i], reach[i] = start, estimate, min(_FARTHEST, 2 * reach[i])
+            else:
+                reach[i] //= 2
     return found
+
+
+@torch.no_grad()
+def _refine_recut(
+    gaussians: Gaussians,
+    photographs: UInt8[Tensor, "q h w 3"],
+    cameras: Sequence[Camera],
+    refiner: Refiner,
+    surroundings: Color,
+) -> list[PoseEstimate]:
+    """Poses refined on the photographs as the model's alpha at these cameras cuts them out."""
+    alpha = render(gaussians, list(cameras), (0.0, 0.0, 0.0)).alpha[..., None].cpu()
+    cut = alpha * photographs + (1 - alpha) * 255 * torch.tensor(surroundings)
+    return refiner.refine(gaussians, cut.round().clamp(0, 255).byte(), [[camera] for camera in cameras])
+
+
+def _apart(a: Camera, b: Camera, center: Float[Tensor, "3"]) -> float:
+    """How far two poses are apart: the larger of the turn in radians and the way as a share of the distance."""
+    turn = rotation_angle(a.cam_from_world[:3, :3] @ b.cam_from_world[:3, :3].T).item()
+    return max(turn, ((a.center - b.center).norm() / (b.center - center).norm()).item())
+
+
+def _ahead(start: Camera, end: Camera, times: int) -> Camera:
+    """As many times the way from one pose to the other, farther on."""
+    way = end.cam_from_world @ rigid_inverse(start.cam_from_world)
+    pose = torch.linalg.matrix_power(way, times) @ end.cam_from_world
+    left, _, right = torch.linalg.svd(pose[:3, :3])  # powers multiply what rounding has added to a rotation
+    return end.moved(rigid(left @ right, pose[:3, 3]))
 
 
 def _now(gaussians: Gaussians) -> float:
