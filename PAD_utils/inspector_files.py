@@ -20,7 +20,7 @@ from PAD_utils.score.noise import NoiseResponse
 from PAD_utils.score.normality import Normality
 from PAD_utils.score.usual import Usual
 
-_VERSION = 5  # raise it when the content changes: what an older version saved is then refused by name
+_VERSION = 6  # raise it when the content changes: what an older version saved is then refused by name
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
 
 

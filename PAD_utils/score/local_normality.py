@@ -4,6 +4,10 @@ The few good pictures that score highest show highlights, seams that open at one
 badly. All of these are functions of place and direction, and neighboring good views show the same error at the same
 place. So each good view's residual ratios are brought back onto the Gaussians by their blending weights (the gradient
 of a rendered scalar color); at a query, views from similar directions are averaged and rendered at the query's pose.
+
+Where few views saw a place from near the query's direction, the model guesses: what lies behind a column, a face that
+one view alone shows. Few views also tell little there about what residual is usual. So more is to be expected, by as
+much as such a place is worse supported than what good views mostly show.
 """
 
 import math
@@ -25,6 +29,7 @@ from PAD_utils.score.on_model import brought_back
 _KAPPA = 20.0  # of the von Mises-Fisher weights of directions: half at 15 degrees, a step of MAD-Sim's rig
 _NEAREST = 40  # views that are averaged: of MAD-Sim's 210 the others together weigh less than a fiftieth
 _MOST_CELLS = 4096  # neighboring Gaussians share a cell, so that 210 views of 4 levels take 9 MB and not 230
+_UNSEEN = 0.3  # views that every place counts as seen by: a place that no other view shows is not quite unknown
 _PRIOR = 0.1  # pixels in which a cell showed no residual: holds the mean where hardly a view saw it
 _BLUR = 1.0  # pixels of the maps given back, which are half the size of comparison
 _LEAST_ALPHA = 0.05
@@ -33,19 +38,22 @@ _CHANNELS = 3  # that the rasterizer draws at once
 
 @dataclass(frozen=True)
 class LocalNormality:
-    """Per good view and cell of Gaussians: mean residual ratio of each level, and in how many pixels it was seen."""
+    """Per good view and cell of Gaussians: mean residual ratio of each level, and in how many pixels it was seen; and
+    the uncertainty (`_uncertainty`) at the median place of a good view."""
 
     cells: Int[Tensor, "n"]
     center: Float[Tensor, "3"]  # of the object, world units
     directions: Float[Tensor, "v 3"]  # from the center to the camera
     means: Float[Tensor, "v l c"]
     pixels: Float[Tensor, "v c"]
+    usual_uncertainty: float
 
     @torch.no_grad()
     def expected(
         self, gaussians: Gaussians, cameras: Sequence[Camera], without: Sequence[int | None] | None = None
     ) -> Float[Tensor, "b l h w"]:
-        """The usual ratio of every level at every pixel of each camera; 0 where no good view saw the place.
+        """The ratio of every level to be expected at every pixel of each camera: what good views showed there, and more
+        where fewer of them than usual saw the place.
 
         `without`: for each camera the index of the view that may not have a say, since it is to be judged itself.
         """
@@ -57,7 +65,9 @@ class LocalNormality:
         weight, near = weight.topk(min(_NEAREST, weight.shape[1]), dim=1)
         pixels = weight[..., None] * self.pixels[near].float()
         total = torch.einsum("bvc,bvlc->blc", pixels, self.means[near].float())
-        values = (total / (pixels.sum(1, keepdim=True) + _PRIOR))[..., self.cells]
+        unsure = _uncertainty(weight, self.pixels[near].float(), self.pixels.float().amax(0)) / self.usual_uncertainty
+        values = total / (pixels.sum(1, keepdim=True) + _PRIOR) + (unsure - 1).clamp_min(0)[:, None]
+        values = values[..., self.cells]
         return torch.stack([_drawn(gaussians, v, camera) for v, camera in zip(values, cameras, strict=True)])
 
 
@@ -85,7 +95,27 @@ class LocalStatistics:
         if not self._views:
             raise ValueError("what is usual at a place cannot be learned from no view at all")
         directions, means, pixels = (torch.stack(parts) for parts in zip(*self._views, strict=True))
-        return LocalNormality(self._cells.int(), self._center, directions, means, pixels)
+        usual = _usual_uncertainty(directions, pixels.float())
+        return LocalNormality(self._cells.int(), self._center, directions, means, pixels, usual)
+
+
+def _uncertainty(
+    weight: Float[Tensor, "b v"], pixels: Float[Tensor, "*b v c"], best: Float[Tensor, "c"]
+) -> Float[Tensor, "b c"]:
+    """1 / (n + 0.3)^2, as squared errors fall, with n the views that saw each cell: by the weight of their direction,
+    and by their share of the pixels in which the cell is seen `best`."""
+    seen = (weight[..., None] * (pixels / best.clamp_min(1e-3))).sum(-2)
+    return 1 / (seen + _UNSEEN).square()
+
+
+def _usual_uncertainty(directions: Float[Tensor, "v 3"], pixels: Float[Tensor, "v c"]) -> float:
+    """The median over all pixels of all good views, each view without its own part."""
+    weight = torch.exp(_KAPPA * (directions @ directions.T - 1)).fill_diagonal_(0)
+    best = pixels.amax(0)
+    found = torch.stack([_uncertainty(row[None], pixels, best)[0] for row in weight]).flatten()
+    order = found.argsort()
+    share = pixels.flatten()[order].double().cumsum(0)
+    return float(found[order[torch.searchsorted(share, share[-1:] / 2).clamp_max(len(order) - 1)]])
 
 
 def _direction(camera: Camera, center: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
