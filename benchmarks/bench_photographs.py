@@ -61,7 +61,7 @@ def main() -> None:
         verdicts = judge(inspector, samples, poses)
         metrics, _ = measure(job, model, samples, poses, verdicts)
     found = [estimate.camera for estimate in poses.estimates]
-    figures = {
+    figures: dict[str, Any] = {
         "views": len(data.gallery),
         **outcome(verdicts.each, samples),
         **{key: metrics[key] for key in ("pixel_auroc", "aupro", "features", "train_psnr", "seconds")},
@@ -69,13 +69,15 @@ def main() -> None:
         **pose_errors(samples, found),
         "held_out_psnr": held_out_psnr(model.gaussians, samples, found, inspector),
         "worlds": same_in_other_worlds(data_path, name, arguments, data),
-        "queries": {
-            way: taken_otherwise(
-                inspector, model.gaussians, samples[:: arguments.every], found[:: arguments.every], way
-            )
-            for way in arguments.queries
-        },
+        "queries": {},
     }
+    bad = [i for i, sample in enumerate(samples) if sample.label == 1]
+    some = [i for i, sample in enumerate(samples) if sample.label == 0] + bad[:: arguments.every]
+    for way in arguments.queries:
+        figures["queries"][way] = taken_otherwise(
+            inspector, model.gaussians, [samples[i] for i in some], [found[i] for i in some], way
+        )
+        print(way, figures["queries"][way], flush=True)
     print(save_result(f"photographs_{name}_{arguments.variant}_{job.device.type}", job.device, figures), figures)
 
 
@@ -87,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resolution", type=int, help="as of train_and_render.py")
     parser.add_argument("--variant", default="plain", help="plain, exposure, or a number of views")
     parser.add_argument("--queries", nargs="*", choices=WAYS, default=[], help="how the queries are taken otherwise")
-    parser.add_argument("--every", type=int, default=1, help="of the queries that are taken otherwise")
+    parser.add_argument("--every", type=int, default=1, help="defective query is taken otherwise")
     return parser.parse_args()
 
 
