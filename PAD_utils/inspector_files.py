@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gaussian_splatting.files import load_torch, torch_bytes
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
+from gaussian_splatting.tensor_files import load_torch, torch_bytes
 from PAD_utils.errors import UserError
 from PAD_utils.files import check_sum, explaining, read_bytes, read_checked_json, write_bytes, write_checked_json
 from PAD_utils.pose.retrieval import Bank

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gaussian_splatting.files import load_torch
+from gaussian_splatting.tensor_files import load_torch
 from PAD_utils.errors import UserError
 
 

@@ -1,16 +1,11 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there. Loads no torch, which takes seconds."""
 
-import io
 import os
 import re
 import uuid
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 
@@ -29,28 +24,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def torch_bytes(content: object) -> bytes:
-    """What `torch.save` writes. Written by torch itself, a full disk would be a RuntimeError that names no reason."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
-
-
-def load_torch(path: Path, device: torch.device | str = "cpu") -> Any:
-    """What `torch.save` wrote: tensors and plain containers, nothing else is unpickled.
-
-    torch compares no check sums, so that a flipped bit would be a wrong number. Raises ValueError where one differs,
-    and whatever torch raises on what it cannot read.
-    """
-    if not path.is_file():
-        raise ValueError("no file")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if (damaged := archive.testzip()) is not None:
-                raise ValueError(f"the check sum of {damaged} differs")
-    return torch.load(path, map_location=device, weights_only=True)
 
 
 def remove_leftovers(folder: str | Path, apart_from: str = "") -> None:

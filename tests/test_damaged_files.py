@@ -12,11 +12,11 @@ import pytest
 import torch
 from plyfile import PlyData
 
-from gaussian_splatting.files import load_torch
 from gaussian_splatting.images import read_image
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
+from gaussian_splatting.tensor_files import load_torch
 from gaussian_splatting.training.checkpoint import load_checkpoint
 from PAD_utils.data.download import unpack
 from PAD_utils.data.intrinsics import read_lens

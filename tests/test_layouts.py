@@ -30,8 +30,9 @@ def assert_alike(data: ClassData, expected: ClassData, atol: float) -> None:
         assert got.camera.fx == pytest.approx(want.camera.fx) and got.camera.cx == pytest.approx(want.camera.cx)
 
 
-def test_rad_trains_on_prepared_views_and_is_judged_on_the_archive(fake_mad: Path, expected: ClassData) -> None:
-    archive, prepared = fake_mad, fake_mad.parent / "prepared"
+def as_rad(archive: Path, prepared: Path) -> None:
+    """The class as RAD's harness has it: test pictures and masks in its archive, training views in a prepared folder of
+    links to the archive."""
     (prepared / NAME / "train").mkdir(parents=True)
     content = json.loads((archive / NAME / "transforms.json").read_text())
     content["camera_angle_y"] = content["camera_angle_x"]  # as its converter writes
@@ -43,6 +44,11 @@ def test_rad_trains_on_prepared_views_and_is_judged_on_the_archive(fake_mad: Pat
     (archive / NAME / "transforms_test.json").unlink()
     for mask in list(archive.glob("*/ground_truth/*/*.png")):
         mask.rename(mask.with_name(mask.name.replace("_mask", "")))
+
+
+def test_rad_trains_on_prepared_views_and_is_judged_on_the_archive(fake_mad: Path, expected: ClassData) -> None:
+    archive, prepared = fake_mad, fake_mad.parent / "prepared"
+    as_rad(archive, prepared)
     data = load_class(prepared, NAME, source=Source(test_path=archive))
     assert_alike(data, expected, 0)
     assert [sample.key for sample in data.test] == [sample.key for sample in expected.test]

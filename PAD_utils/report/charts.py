@@ -101,6 +101,27 @@ def histogram_chart(groups: Sequence[tuple[str, str, ArrayLike]], threshold: flo
     return Chart(x_label, "images", x_ticks, y_ticks, bars=bars, legend=[(c, n) for c, n, _ in groups], threshold=at)
 
 
+def bar_chart(groups: Sequence[tuple[str, str, Sequence[float | None]]], names: Sequence[str], y_label: str) -> Chart:
+    """Shares in [0, 1] side by side for each name: groups are (CSS class, name, a value for each of `names` or None).
+
+    The axis begins below the lowest value: differences matter, not lengths.
+    """
+    known = [value for *_, values in groups for value in values if value is not None]
+    low = math.floor(10 * min(known, default=0.0) - 0.5) / 10 if known else 0.0
+    low = max(0.0, min(low, 0.9))
+    slot = 1 / max(1, len(names))
+    wide, bars = 0.8 * slot / max(1, len(groups)), []
+    for g, (css, group, values) in enumerate(groups):
+        for i, value in enumerate(values):
+            if value is not None:
+                x0, x1 = (_across((i + 0.1) * slot + (g + k) * wide) for k in (0, 1))
+                top, base = _up((value - low) / (1 - low)), _up(0.0)
+                bars.append(Bar(css, x0, top, x1 - x0, base - top, f"{names[i]}, {group}: {100 * value:.1f} %"))
+    x_ticks = [(_across((i + 0.5) * slot), name) for i, name in enumerate(names)]
+    y_ticks = [(_up((t - low) / (1 - low)), f"{t:g}") for t in nice_ticks(low, 1.0, 5)]
+    return Chart("", y_label, x_ticks, y_ticks, bars=bars, legend=[(css, name) for css, name, _ in groups])
+
+
 @dataclass(frozen=True)
 class ScoreAxis:
     """An axis that shows all scores and the threshold; logarithmic where a few large ones would press the rest flat."""

@@ -76,12 +76,12 @@ def write_report(
         "run": run,
         "when": _when(run.get("end")),
     }
-    write_text(path, _page().render(context))
+    write_text(path, page_template("page.html").render(context))
 
 
 @functools.cache
-def _page() -> Template:
-    """Compiled once: that takes longer than filling it in."""
+def page_template(name: str) -> Template:
+    """The template of a page, compiled once: that takes longer than filling it in."""
     environment = Environment(
         loader=PackageLoader("PAD_utils", "report/page"),
         autoescape=True,
@@ -89,7 +89,7 @@ def _page() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:

@@ -16,6 +16,9 @@ from PAD_utils.run.job import Job
 NAME = ".lock"  # stays when the run has ended; the system lets go of it when its process dies, however it dies
 
 
+_OTHER_FOLDER = "wait until it ends, or choose another folder with --output"
+
+
 @contextmanager
 def hold_folders(job: Job) -> Iterator[None]:
     """Keeps other runs out of the job's folder, and out of that of the model when it may be trained, until the block
@@ -29,14 +32,23 @@ def hold_folders(job: Job) -> Iterator[None]:
         if not config.train and job.folder != model_folder and model_folder.is_dir():
             held.enter_context(_shared(model_folder, _mend(config)))
         for folder in sorted({job.folder, model_folder} if config.train else {job.folder}):
-            with explaining(folder / NAME):
-                folder.mkdir(parents=True, exist_ok=True)
-            try:
-                held.enter_context(FileLock(folder / NAME, timeout=0))
-            except Timeout:
-                raise UserError(f"another run is at work in {folder}; {_mend(config)}") from None
+            held.enter_context(hold_folder(folder, _mend(config)))
         with explaining(job.folder):
             remove_leftovers(job.folder, apart_from=INSPECTIONS)
+        yield
+
+
+@contextmanager
+def hold_folder(folder: Path, mend: str = _OTHER_FOLDER) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it until the block ends. Raises UserError, which names the mend,
+    when another run is at work there, or when the folder may not be written to."""
+    with explaining(folder / NAME):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(folder / NAME, timeout=0))
+        except Timeout:
+            raise UserError(f"another run is at work in {folder}; {mend}") from None
         yield
 
 
@@ -67,4 +79,4 @@ def _shared(folder: Path, mend: str) -> Iterator[None]:
 def _mend(config: RunConfig) -> str:
     if config.images is not None and config.train:
         return "wait until it ends, or inspect with the trained model, by -train 0"
-    return "wait until it ends, or choose another folder with --output"
+    return _OTHER_FOLDER

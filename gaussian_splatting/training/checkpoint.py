@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from gaussian_splatting.files import load_torch, replacing, torch_bytes
+from gaussian_splatting.files import replacing
+from gaussian_splatting.tensor_files import load_torch, torch_bytes
 from gaussian_splatting.training.exposure import Exposures
 from gaussian_splatting.training.state import TrainingState
 from gaussian_splatting.views import View
