@@ -43,14 +43,28 @@ def ray_cluster(address: str | None = None, gpus: int | None = None) -> Iterator
     local: dict[str, Any] = (
         {} if address else {"include_dashboard": False, "num_gpus": gpu_count() if gpus is None else gpus}
     )
-    try:
-        ray.init(address=address or "local", logging_level=logging.WARNING, **local)
-    except (ConnectionError, ValueError) as error:
-        raise UserError(f"Ray cannot be reached at {address} ({str(error).splitlines()[0]})") from error
+    _join(ray, address, local)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _join(ray: ModuleType, address: str | None, local: dict[str, Any]) -> None:
+    """On a busy machine Ray's own processes may take longer than it waits for them: they have a second chance."""
+    for last in (False, True):
+        try:
+            ray.init(address=address or "local", logging_level=logging.WARNING, **local)
+            return
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f"Ray cannot be reached at {address} ({str(error).splitlines()[0]})") from error
+        except Exception as error:  # Ray raises no kind of its own
+            ray.shutdown()
+            if "timed out" not in str(error):
+                raise
+            if last:
+                raise UserError("Ray did not start: this machine is too busy; try again when it is not") from error
+            log.warning("Ray did not start in time, tried again: is this machine very busy?")
 
 
 def streamed(
