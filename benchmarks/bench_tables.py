@@ -21,19 +21,19 @@ from tests.fake_class import NAME, write_fake_class
 from tests.test_tables_run import await_, content, jobs_in, parent
 
 _CLASSES = ("A", "B", "C")
-_FAST = "--features gradient --retrieval nearest --refiner adam -k 2 --hypotheses 2 --memory_per_job 1".split()
+_FAST = "--features gradient --retrieval nearest --refiner adam -k 1 --hypotheses 1 --memory_per_job 1".split()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--gauss_iters", default="30")
+    parser.add_argument("--gauss_iters", default="10")
     args = parser.parse_args()
     data_path, outputs = args.folder / "classes", [args.folder / name for name in ("undisturbed", "disturbed")]
     for i, name in enumerate(_CLASSES):
         if not (data_path / name).exists():
-            write_fake_class(data_path, size=32 + 8 * i, tests=2, per_ring=5)
+            write_fake_class(data_path, size=32 + 8 * i, tests=1, per_ring=4)
             (data_path / NAME).rename(data_path / name)
     undisturbed, disturbed = (_command(data_path, output, args.gauss_iters) for output in outputs)
     begin = time.perf_counter()

@@ -22,12 +22,12 @@ def test_an_address_where_nobody_answers_is_named() -> None:
         pass
 
 
-def test_ray_that_starts_slowly_has_a_second_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_that_starts_slowly_has_more_chances(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
     def init(address: str, **_: object) -> None:
         begun.append(address)
-        if len(begun) != 2:
+        if len(begun) != 3:
             raise Exception("The current node timed out during startup.")
 
     slow = types.ModuleType("ray")
@@ -35,7 +35,7 @@ def test_ray_that_starts_slowly_has_a_second_chance(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "ray", slow)
     monkeypatch.setattr(scale, "has_ray", lambda: True)
     with scale.ray_cluster(gpus=0):
-        assert begun == ["local", "local"]
+        assert begun == ["local"] * 3
     with pytest.raises(UserError, match="too busy"), scale.ray_cluster(gpus=0):
         pass
 

@@ -51,8 +51,8 @@ def ray_cluster(address: str | None = None, gpus: int | None = None) -> Iterator
 
 
 def _join(ray: ModuleType, address: str | None, local: dict[str, Any]) -> None:
-    """On a busy machine Ray's own processes may take longer than it waits for them: they have a second chance."""
-    for last in (False, True):
+    """On a busy machine Ray's own processes may take longer than it waits for them: they have two more chances."""
+    for last in (False, False, True):
         try:
             ray.init(address=address or "local", logging_level=logging.WARNING, **local)
             return
