@@ -90,9 +90,9 @@ def common_center(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
     middles = torch.tensor(
         [[(c.width / 2 - c.cx) / c.fx, (c.height / 2 - c.cy) / c.fy, 1.0] for c in cameras], dtype=torch.float64
     )
-    rotation = torch.stack([camera.cam_from_world[:3, :3] for camera in cameras])
-    ray = torch.nn.functional.normalize((rotation.mT @ middles[..., None])[..., 0], dim=1)
-    centers = torch.stack([camera.center for camera in cameras])
+    cam_from_world = torch.stack([camera.cam_from_world for camera in cameras])
+    ray = torch.nn.functional.normalize((cam_from_world[:, :3, :3].mT @ middles[..., None])[..., 0], dim=1)
+    centers = rigid_inverse(cam_from_world)[:, :3, 3]
     mean = centers.mean(0)
     eye = torch.eye(3, dtype=torch.float64)
     across = eye - ray[:, :, None] * ray[:, None, :]

@@ -183,13 +183,13 @@ def learning_rates(config: TrainConfig, views: Sequence[View]) -> dict[str, Floa
 
 def camera_extent(views: Sequence[View]) -> float:
     """The length scale of 3DGS: 1.1 times the largest distance of a camera from the cameras' mean."""
-    centers = torch.stack([view.camera.center for view in views])
+    centers = rigid_inverse(torch.stack([view.camera.cam_from_world for view in views]))[:, :3, 3]
     return 1.1 * (centers - centers.mean(0)).norm(dim=1).max().item() or 1.0
 
 
 def pixel_width(views: Sequence[View]) -> float:
     """How wide a pixel is, in world units, where the optical axes come closest to meeting: at the object."""
-    world_from_camera = torch.stack([rigid_inverse(view.camera.cam_from_world) for view in views])
+    world_from_camera = rigid_inverse(torch.stack([view.camera.cam_from_world for view in views]))
     centers, axes = world_from_camera[:, :3, 3], world_from_camera[:, :3, 2]
     target = common_center([view.camera for view in views])
     depth = ((target - centers) * axes).sum(-1).abs()
