@@ -36,6 +36,7 @@ from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
 from PAD_utils.score.cross_fit import fold_of
 from PAD_utils.score.features import FAST_FEATURES, make_features
+from PAD_utils.score.parts import PartDecision
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.regions import Region, find_regions
 from PAD_utils.score.transfer import to_host
@@ -264,6 +265,13 @@ class Inspector:
     ) -> UInt8[Tensor, "b h w 3"]:
         """What `compare` holds pictures of one size against."""
         return _as_bytes(self._comparer.renderings(images, [estimate.camera for estimate in estimates])).cpu()
+
+    def decide_part(self, maps: Sequence[Float[Tensor, "_ _"]], poses: Sequence[PoseEstimate]) -> PartDecision:
+        """One decision about the part that photographs with these maps show, all of them at poses that can be trusted.
+
+        Raises ValueError where there are too few good views for a threshold of as many photographs.
+        """
+        return self._comparer.decide_part(self.usual, self.calibration, maps, [pose.camera for pose in poses])
 
     def save(self, folder: Path | str) -> None:
         """Writes all that `load` needs into a folder: the model, the bank, what is usual, the threshold; no pictures.

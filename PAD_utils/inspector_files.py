@@ -18,9 +18,11 @@ from PAD_utils.score.calibration import Calibration
 from PAD_utils.score.local_normality import LocalNormality
 from PAD_utils.score.noise import NoiseResponse
 from PAD_utils.score.normality import Normality
+from PAD_utils.score.parts import Evidence
 from PAD_utils.score.usual import Usual
 
-_VERSION = 6  # raise it when the content changes: what an older version saved is then refused by name
+_VERSION = 7  # raise it when the content changes: what an older version saved is then refused by name
+_LEARNED = {"normality": Normality, "local": LocalNormality, "places": Evidence}  # of Usual, each of tensors alone
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
 
 
@@ -43,7 +45,7 @@ def write_inspector(folder: Path, saved: Saved) -> None:
         (folder / _JSON).unlink(missing_ok=True)
         save_ply(folder / _MODEL, saved.gaussians)
     usual = saved.usual
-    learned = {name: part and vars(part) for name, part in (("normality", usual.normality), ("local", usual.local))}
+    learned = {name: part and vars(part) for name, part in vars(usual).items() if name in _LEARNED}
     tensors = {"bank": _bank_tensors(saved.bank), **learned}
     write_bytes(folder / _TENSORS, torch_bytes(_on_cpu(tensors)))
     content = {
@@ -74,6 +76,7 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
             content["response"] and NoiseResponse(**content["response"]),
             content["seen_scores"],
             content["held_out_scores"],
+            tensors["places"] and Evidence(**tensors["places"]),
         )
         return Saved(
             load_ply(folder / _MODEL).to(device),

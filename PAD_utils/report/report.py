@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import ArrayLike
 
 from PAD_utils.evaluate.metrics import PRO_LIMIT
+from PAD_utils.evaluate.parts import PartRow
 from PAD_utils.files import write_text
 from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, Judged, ReportImage, cards, known_scores
 from PAD_utils.report.charts import Chart, curve_chart, directions, histogram_chart, short
@@ -24,15 +25,19 @@ _METRICS = (
     ("aupro", "AUPRO", f"how much of each region is found, up to a false positive rate of {PRO_LIMIT:g}"),
 )
 
+_PARTS = 200  # that the table of parts shows
+
 
 @dataclass(frozen=True)
 class Whole:
     """What a report says of more than it shows: everything that was judged (None: the images that are shown), and how
-    those were chosen ("": they are all); and the rates of its slider."""
+    those were chosen ("": they are all); the rates
+    of its slider; and what was decided of parts."""
 
     judged: Sequence[Judged] | None = None
     selection: str = ""
     rates: Rates | None = None
+    parts: Sequence[PartRow] = ()
 
 
 def write_report(
@@ -69,6 +74,9 @@ def write_report(
         "per_defect": _per_defect(metrics, everything),
         "cards": cards(images, threshold, everything),
         "selection": whole.selection,
+        "parts": worst_parts(whole.parts),
+        "part_verdicts": _bars(Counter(part.decision for part in whole.parts)),
+        "n_parts": len(whole.parts),
         "rates": slider(whole.rates, everything, threshold),
         "kinds": sorted({image.defect for image in images}),
         "labeled": any(image.label is not None for image in images),
@@ -90,6 +98,25 @@ def page_template(name: str) -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def worst_parts(parts: Sequence[PartRow]) -> list[dict[str, Any]]:
+    """Rows of the table of parts, those that most need a look first, at most _PARTS of them."""
+    concern = {DEFECT: 0, NOT_LOCALISED: 1, None: 2, OK: 3}
+
+    def over(part: PartRow) -> float:
+        return 0.0 if part.score is None or part.threshold is None else part.score - part.threshold
+
+    ordered = sorted(parts, key=lambda part: (concern[part.decision], -over(part)))
+    return [
+        {
+            "part": part,
+            "css": CSS[part.decision],
+            "score": "–" if part.score is None else short(part.score),
+            "threshold": "–" if part.threshold is None else short(part.threshold),
+        }
+        for part in ordered[:_PARTS]
+    ]
 
 
 def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from gaussian_splatting.world import World
 from PAD_utils.data.mad import ClassData
 from PAD_utils.data.photographs import QuerySetting, load_queries
 from PAD_utils.evaluate.maps import MAPS_FOLDER, ImageRow, map_path, read_map, write_table
+from PAD_utils.evaluate.parts import write_parts
 from PAD_utils.files import write_json, write_json_object
 from PAD_utils.inspector import Inspector
 from PAD_utils.report.cards import Judged, ReportImage
@@ -22,6 +23,7 @@ from PAD_utils.run.conclude import METRICS, facts_of_run, remove_other_maps
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import rates_of
 from PAD_utils.run.outputs import pose_facts
+from PAD_utils.run.parts import judge_parts, part_figures
 from PAD_utils.run.photograph_log import Row
 from PAD_utils.run.photographs import Inspected
 from PAD_utils.run.steps import Model, source_of
@@ -40,6 +42,12 @@ def conclude_inspection(
     rows = inspected.rows
     write_files(job.folder, rows, model.world)
     metrics = measure_inspection(job, model, inspector, rows)
+    parts = judge_parts(inspector, rows, job.folder)
+    if parts:
+        write_parts(job.folder / "parts.csv", parts)
+        metrics["parts"] = part_figures(parts)
+    else:
+        (job.folder / "parts.csv").unlink(missing_ok=True)
     write_json(job.folder / "metrics.json", metrics)
     if job.config.wandb:
         log_figures(job.config, metrics)
@@ -49,7 +57,7 @@ def conclude_inspection(
     judged = [Judged(row.defect, row.name, None, row.score, row.decision) for row in rows]
     title = f"{job.config.classname}: {len(rows)} pictures"
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
-    whole = Whole(judged, _selection(len(shown), len(rows)), rates_of(inspector))
+    whole = Whole(judged, _selection(len(shown), len(rows)), rates_of(inspector), parts)
     write_report(job.folder / "report.html", title, metrics, run, shown, threshold, poses_of_gallery, whole)
     print(summary(job.config.classname, metrics, decided(rows), job.folder / "report.html"))
     return metrics

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -16,11 +16,12 @@ from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, residual_ratios, score_pairs, score_ratios
 from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
-from PAD_utils.score.calibration import Calibration, as_fresh, calibrate
+from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate
 from PAD_utils.score.levels import PAIRS_PER_BATCH, Levels, ScoreConfig, compare_levels, compared_size, usual_size
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
 from PAD_utils.score.noise import NoiseResponse, learn_response
 from PAD_utils.score.normality import Normality, NormalityStatistics, median_ratio
+from PAD_utils.score.parts import Evidence, GoodParts, PartDecision, evidence, joined
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.transfer import to_device
 
@@ -46,13 +47,21 @@ class Posed(NamedTuple):
 class Usual:
     """What good views taught. `normality`, `local`, `response` are None where the score takes residuals as they are, or
     where there are too few views. The scores of views that training saw and of those that were held out from it: each
-    without its own part in what is usual."""
+    without its own part in what is usual; and their maps at the places of the model, in that order."""
 
     normality: Normality | None
     local: LocalNormality | None
     response: NoiseResponse | None
     seen_scores: list[float]
     held_out_scores: list[float]
+    places: Evidence | None = None
+
+    @cached_property
+    def good_parts(self) -> GoodParts | None:
+        """What the good views teach of several photographs of a part; None for scores that know no places."""
+        if self.places is None:
+            return None
+        return GoodParts(self.places, self.seen_scores, self.held_out_scores, ScoreConfig.fast().inflation)
 
     def calibration(self, false_alarm_rate: float, config: ScoreConfig) -> Calibration:
         """The threshold for this rate. Raises ValueError for too few scores or an impossible rate."""
@@ -107,6 +116,28 @@ class Comparer:
         """What `compare` holds pictures of one size against, in [0, 1]."""
         return self._pairs(images, cameras).renderings
 
+    def decide_part(
+        self,
+        usual: Usual,
+        calibration: Calibration | None,
+        maps: Sequence[Float[Tensor, "_ _"]],
+        cameras: Sequence[Camera],
+    ) -> PartDecision:
+        """One decision about the part that photographs with these maps, from these cameras, show; of one photograph, or
+        without a threshold, by the highest score alone. Raises ValueError where there are too few good views."""
+        if not maps:
+            return PartDecision(None, None, NOT_LOCALISED)
+        scores = [float(one.max()) for one in maps]
+        if calibration is None or len(maps) == 1:
+            decided = (None, None) if calibration is None else (calibration.threshold, calibration.decide(max(scores)))
+            return PartDecision(max(scores), *decided)
+        if usual.local is None or usual.good_parts is None:
+            raise ValueError("the paper's score does not decide parts; --preset fast does")
+        small = [self._halved([camera])[0] for camera in cameras]
+        score = usual.good_parts.score(evidence(self.gaussians, usual.local.cells, small, maps), scores)
+        threshold = usual.good_parts.calibration(len(maps), calibration.false_alarm_rate).threshold
+        return PartDecision(score, threshold, DEFECT if score > threshold else OK)
+
     def learn(self, seen: Sequence[Posed], held_out: Sequence[Posed]) -> Usual:
         """What good views teach, those that training saw and those held out from it, where there are any.
 
@@ -122,8 +153,8 @@ class Comparer:
         normality = replace(normality, noise=_usual_noise(self._levels(_thinned(teachers, _NOISE_VIEWS)), normality))
         own = replace(statistics.without_own(), noise=normality.noise)
         groups = [*self._groups(seen[:first], normality), *self._groups(teachers, own, first)]
-        local, judged = self._judged(groups)
-        usual = Usual(normality, local, None, judged.scores[: len(seen)], judged.scores[len(seen) :])
+        local, judged, places = self._judged(groups)
+        usual = Usual(normality, local, None, judged.scores[: len(seen)], judged.scores[len(seen) :], places)
         try:
             threshold = usual.calibration(_RATE, self.config).threshold
         except ValueError:  # too few views
@@ -151,7 +182,7 @@ class Comparer:
                 starts.append(i)
         return [slice(*ends) for ends in zip(starts, [*starts[1:], len(views)], strict=True)] if views else []
 
-    def _judged(self, groups: Sequence[_Group]) -> tuple[LocalNormality, _Judged]:
+    def _judged(self, groups: Sequence[_Group]) -> tuple[LocalNormality, _Judged, Evidence]:
         """What is usual at the places of all views, and what each is without its own part in it."""
         statistics, ratios = LocalStatistics(self.gaussians), []
         for group in progress(groups, desc="learn", leave=False):
@@ -161,22 +192,27 @@ class Comparer:
             for camera, maps in zip(self._halved(group.cameras), shown.halved(), strict=True):
                 statistics.add(camera, maps)
         local = statistics.finish()
-        scores = [self._scores(group, one, local) for group, one in zip(groups, ratios, strict=True)]
-        return local, _Judged(torch.cat(scores).tolist(), torch.cat([one.noise for one in ratios]).tolist())
+        scores, places = [], []
+        for group, one in zip(groups, ratios, strict=True):
+            scored = self._scored(group, one, local)
+            scores.append(scored.image_scores)
+            places.append(evidence(self.gaussians, local.cells, self._halved(group.cameras), list(scored.maps)))
+        noise = torch.cat([one.noise for one in ratios]).tolist()
+        return local, _Judged(torch.cat(scores).tolist(), noise), joined(places)
 
     def _under_noise(self, groups: Sequence[_Group], local: LocalNormality) -> Iterator[_Judged]:
         """The same views with more and more white noise added."""
         for sigma in _ADDED_NOISE:
             noisy = [group._replace(views=[_with_noise(view, sigma) for view in group.views]) for group in groups]
             ratios = [self._ratios(group) for group in noisy]
-            scores = [self._scores(group, one, local) for group, one in zip(noisy, ratios, strict=True)]
+            scores = [self._scored(group, one, local).image_scores for group, one in zip(noisy, ratios, strict=True)]
             yield _Judged(torch.cat(scores).tolist(), torch.cat([one.noise for one in ratios]).tolist())
 
-    def _scores(self, group: _Group, ratios: Ratios, local: LocalNormality) -> Float[Tensor, "v"]:
-        """Scores of good views whose numbers are those of the views that `local` was learned from."""
+    def _scored(self, group: _Group, ratios: Ratios, local: LocalNormality) -> Scores:
+        """Maps and scores of good views whose numbers are those of the views that `local` was learned from."""
         height, width = group.views[0].image.shape[:2]
         usual = local.expected(self.gaussians, self._halved(group.cameras), group.numbers)
-        return score_ratios(ratios, self.config, (height, width), usual).image_scores
+        return score_ratios(ratios, self.config, (height, width), usual)
 
     def _ratios(self, group: _Group) -> Ratios:
         queries, renderings, shown = self._pairs([view.image for view in group.views], group.cameras)
