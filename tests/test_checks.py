@@ -102,6 +102,16 @@ def test_each_job_collects_its_own_warnings() -> None:
     assert first == ["a", "b"] and second == ["d"]
 
 
+def test_a_slow_fallback_is_a_warning_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not open_job(RunConfig(data_path=tmp_path, device="cpu")).warnings
+    monkeypatch.setattr(job_module, "cpu_library", lambda: None)
+    (job_module_gpu := tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(job_module, "_GPU", job_module_gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said = open_job(RunConfig(data_path=tmp_path)).warnings
+    assert len(said) == 2 and "has a GPU" in said[0] and "kernels are missing" in said[1]
+
+
 def test_a_job_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_module, "choose_device", lambda _: torch.device("cpu"))
     job = open_job(RunConfig(data_path=tmp_path))

@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import torch
+from diff_gaussian_rasterization.cpu.loader import cpu_library
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from PAD_utils.data.layout import check_classname
@@ -27,6 +28,7 @@ from PAD_utils.run.ledger import Ledger
 log = logging.getLogger(__name__)
 
 USER_ERROR = 2  # the exit code of everything that the user can mend
+_GPU = Path("/dev/nvidia0")
 _LOGGERS = ("PAD_utils", "gaussian_splatting")
 _DEVICES = ("cpu", "cuda")
 _PACKAGES = ("torch", "torchvision", "numpy", "diff-gaussian-rasterization", "simple-knn")
@@ -49,8 +51,9 @@ def open_job(config: RunConfig) -> Job:
     """Chooses the device and reads what an earlier try has left in the result folder, which is made when there is
     something to write. Raises UserError when the class is a path, or the device or the model not there."""
     check_classname(config.classname)
-    device = choose_device(config.device)
     said = collect_warnings()
+    device = choose_device(config.device)
+    warn_of_fallbacks(config.device, device)
     if config.model is not None and not config.model.is_dir():
         raise UserError(f"--model {config.model}: no such folder; name the result folder of a finished run")
     folder = _free_folder(config)
@@ -112,6 +115,21 @@ def choose_device(name: str | None) -> torch.device:
             f"--device {name} is not there ({str(error).splitlines()[0]}); leave it out to choose"
         ) from error
     return device
+
+
+def warn_of_fallbacks(asked: str | None, device: torch.device) -> None:
+    """Says what makes a run slow that the user may not know: a GPU that torch cannot use, kernels that are missing."""
+    if asked is None and device.type == "cpu" and _GPU.exists():
+        log.warning(
+            "this machine has a GPU and PyTorch %s cannot use it, so the CPU works; install PyTorch for your driver, "
+            "or say --device cpu",
+            torch.__version__,
+        )
+    if device.type == "cpu" and cpu_library() is None:
+        log.warning(
+            "the compiled CPU kernels are missing, so a reference runs that is more than a hundred times slower; "
+            "install a C++17 compiler (Debian: apt install g++) and this program again"
+        )
 
 
 def device_name(device: torch.device) -> str:

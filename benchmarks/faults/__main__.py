@@ -15,7 +15,10 @@ from pathlib import Path
 
 import torch
 
-CAMPAIGNS = {"kills": 1000, "inputs": 10_000, "places": 200, "soak": 50_000}
+from benchmarks.faults.forked import stop_after
+from benchmarks.results_file import save_result
+
+CAMPAIGNS = {"kills": 1000, "inputs": 10_000, "places": 200, "scenes": 2000, "soak": 50_000}
 
 
 def main() -> int:
@@ -24,19 +27,22 @@ def main() -> int:
     parser.add_argument("campaign", choices=CAMPAIGNS)
     parser.add_argument("--count", type=int, help=f"how many trials, cases, points or pictures (default: {CAMPAIGNS})")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="ends then, with what was done by that time")
+    parser.add_argument("--json", type=Path, help="writes the figures there, not to benchmarks/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # a copy of a process has none of its threads
+    stop_after(arguments.minutes)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"faults-{arguments.campaign}-") as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
         module = importlib.import_module(f"benchmarks.faults.{arguments.campaign}")
         figures = module.campaign(arguments.count or CAMPAIGNS[arguments.campaign], arguments.seed, Path(folder))
     figures = {"seed": arguments.seed, "seconds": time.monotonic() - start, **figures}
-    from benchmarks.results_file import save_result
-
-    path = save_result(f"faults_{arguments.campaign}", torch.device("cpu"), figures)
     print(json.dumps(figures, indent=2))
-    print(f"written to {path}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2))
+    else:
+        print(f"written to {save_result(f'faults_{arguments.campaign}', torch.device('cpu'), figures)}")
     return int(figures["failures"] > 0)
 
 

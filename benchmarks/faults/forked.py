@@ -23,6 +23,7 @@ import cv2
 LONGEST_S = 30.0
 MOST_BYTES = 4 << 30
 _PATIENCE = 10  # times as long by the clock as of a process' own time
+_deadline: float | None = None
 _KEPT = 4000  # characters of what a process said
 
 
@@ -59,6 +60,17 @@ class Ending:
         if self.code == 0 or self.is_refusal:
             return None
         return f"ends with {self.code}: {self.complaint[:300]}"
+
+
+def stop_after(minutes: float | None) -> None:
+    """Campaigns end then with what they have done by that time."""
+    global _deadline
+    _deadline = None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def in_time() -> bool:
+    """Whether a campaign may go on."""
+    return _deadline is None or time.monotonic() < _deadline
 
 
 def warm_up(work: Callable[[], int]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import tiny
-from benchmarks.faults.forked import Ending, run_forked, warm_up
+from benchmarks.faults.forked import Ending, in_time, run_forked, warm_up
 from PAD_utils.evaluate.maps import read_map
 from PAD_utils.files import read_checked_json, read_json, write_checked_json
 
@@ -51,8 +51,11 @@ def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
     scenarios = _scenarios(data, workspace)
     known = {scenario.name: _measure(scenario, workspace) for scenario in scenarios}
     draw = random.Random(seed)
-    failures, kills, interrupted = [], Counter[str](), Counter[str]()
+    failures, kills, interrupted, done = [], Counter[str](), Counter[str](), 0
     for trial in range(count):
+        if not in_time():
+            break
+        done += 1
         scenario = draw.choices(scenarios, [s.weight for s in scenarios])[0]
         output = workspace / "trial"
         shutil.rmtree(output, ignore_errors=True)
@@ -69,7 +72,7 @@ def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
     if tiny.differences(source, tiny.snapshot(data)):
         failures.append("the source pictures were changed")
     return {
-        "trials": count,
+        "trials": done,
         "kills": sum(kills.values()),
         "kills_that_interrupted": sum(interrupted.values()),
         "by_scenario": dict(kills),

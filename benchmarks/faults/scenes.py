@@ -1,0 +1,112 @@
+"""Random scenes, drawn by the compiled kernels in double and in float and by the reference: sizes from 1 to 4,000
+pixels, none to many Gaussians, cameras of any kind, and numbers that no scene should hold.
+
+Double must equal the reference; float must stay finite and, all over the picture, near it. Gradients are compared on
+every third scene.
+"""
+
+import math
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from diff_gaussian_rasterization import rasterize
+from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
+from diff_gaussian_rasterization.types import Scene
+
+from benchmarks.faults.forked import in_time
+from tests.splat_scenes import random_scene, scene_on, values_and_gradients
+
+_MOST_WORK = 3e6  # Gaussians times pixels: the reference looks at each at every pixel
+_ODD = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, 1e-40, 1e30, -1e30, 3e38, 1e300, 1e-7)
+_POKED = ("means", "scales", "quats", "opacities", "colors", "screen_offsets")
+_FAR = 1e-7  # of double against the reference, as a share of what the picture holds
+_FLOAT_MEAN = 2e-3  # of float against double, over the picture: single pixels fall on another side of a threshold
+
+
+def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
+    """Draws `count` scenes; returns the figures. Nothing is written to `workspace`."""
+    failures: list[str] = []
+    drawn, worst = Counter[str](), 0.0
+    for number in range(count):
+        if not in_time():
+            break
+        draw = random.Random(f"{seed} {number}")
+        scene, said = random_case(draw)
+        drawn["odd numbers" if "=" in said else "ordinary"] += 1
+        try:
+            off, fault = compared(scene, with_gradients=number % 3 == 0)
+        except Exception as error:  # whatever a kernel may raise
+            off, fault = 0.0, f"{type(error).__name__}: {error}"
+        worst = max(worst, off)
+        if fault:
+            failures.append(f"scene {number}, {said}: {fault}")
+    return {
+        "scenes": sum(drawn.values()),
+        "by_kind": dict(drawn),
+        "worst_of_double": worst,
+        "failures": len(failures),
+        "first_failures": failures[:20],
+    }
+
+
+def random_case(draw: random.Random) -> tuple[Scene, str]:
+    """A scene in double, and what it is."""
+    width, height = (round(10 ** draw.uniform(0, math.log10(4000))) for _ in range(2))
+    views, sh = draw.choice((1, 1, 2, 3)), draw.choice((0, 1, 4, 9, 16))
+    count = min(draw.choice((0, 1, 2, 5, 17, 256, 257, 2000)), int(_MOST_WORK / (width * height * views)))
+    scene = random_scene(count, width, height, views=views, sh=sh, seed=draw.randrange(1 << 30))
+    said = f"{count} Gaussians, {width}x{height}, {views} views, sh {sh}"
+    if draw.random() < 0.5:
+        focal = width * 10 ** draw.uniform(-1, 1.5)
+        center = draw.uniform(-1, 2) * width, draw.uniform(-1, 2) * height
+        scene = scene._replace(
+            intrinsics=torch.tensor((focal, focal * draw.uniform(0.5, 2), *center)).double().repeat(views, 1)
+        )
+        said += f", focal {focal:.1f}, center {center[0]:.0f} {center[1]:.0f}"
+    if count and draw.random() < 0.6:
+        for _ in range(draw.randrange(1, 5)):
+            name, value = draw.choice(_POKED), draw.choice(_ODD)
+            tensor = getattr(scene, name).clone()
+            at = draw.randrange(tensor.numel())
+            tensor.view(-1)[at] = value
+            scene = scene._replace(**{name: tensor})
+            said += f", {name}[{at}] = {value}"
+    return scene, said
+
+
+def compared(scene: Scene, with_gradients: bool) -> tuple[float, str | None]:
+    """How far double is from the reference, and what is wrong."""
+    broken = any(not bool(getattr(scene, name).isfinite().all()) for name in ("colors", "screen_offsets"))
+    if with_gradients and not broken:
+        out, gradients = values_and_gradients(rasterize, scene)
+        expected, wanted = values_and_gradients(rasterize_reference, scene)
+        for name, want in wanted.items():
+            usable = want.isfinite() & (want.abs() < 1e100)
+            if (
+                usable.any()
+                and float((gradients[name] - want)[usable].norm()) > 1e-6 * float(want[usable].norm()) + 1e-12
+            ):
+                return 0.0, f"the gradient of {name} differs"
+    else:
+        out, expected = rasterize(scene), rasterize_reference(scene)
+    off = 0.0
+    for got, want in zip(out[:3], expected[:3], strict=True):
+        same = (got == want) | (got.isnan() & want.isnan())
+        got, want = got.detach(), want.detach()
+        off = max(
+            off,
+            float(((got - want).abs() / (1 + want.abs()))[~same].nan_to_num(math.inf).max()) if not same.all() else 0.0,
+        )
+    single = rasterize(scene_on(scene, torch.float32))
+    if not broken and not bool(single.image.isfinite().all()):
+        return off, "float: a picture of finite colors is not finite"
+    if off > _FAR:
+        return off, f"double is {off:.1e} from the reference"
+    if not broken and out.image.numel() and float(out.image.abs().max()) < 100:
+        mean = float((single.image - out.image).abs().mean())
+        if mean > _FLOAT_MEAN and out.image.numel() > 300:
+            return off, f"float is {mean:.1e} from double"
+    return off, None
