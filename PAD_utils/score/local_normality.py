@@ -30,6 +30,7 @@ _KAPPA = 20.0  # of the von Mises-Fisher weights of directions: half at 15 degre
 _NEAREST = 40  # views that are averaged: of MAD-Sim's 210 the others together weigh less than a fiftieth
 _MOST_CELLS = 4096  # neighboring Gaussians share a cell, so that 210 views of 4 levels take 9 MB and not 230
 _UNSEEN = 0.3  # views that every place counts as seen by: a place that no other view shows is not quite unknown
+_SETTLED = 0.25  # uncertainty at 1.7 views: where a gallery mostly has more, the model is not much surer for it
 _PRIOR = 0.1  # pixels in which a cell showed no residual: holds the mean where hardly a view saw it
 _BLUR = 1.0  # pixels of the maps given back, which are half the size of comparison
 _LEAST_ALPHA = 0.05
@@ -65,8 +66,9 @@ class LocalNormality:
         weight, near = weight.topk(min(_NEAREST, weight.shape[1]), dim=1)
         pixels = weight[..., None] * self.pixels[near].float()
         total = torch.einsum("bvc,bvlc->blc", pixels, self.means[near].float())
-        unsure = _uncertainty(weight, self.pixels[near].float(), self.pixels.float().amax(0)) / self.usual_uncertainty
-        values = total / (pixels.sum(1, keepdim=True) + _PRIOR) + (unsure - 1).clamp_min(0)[:, None]
+        unsure = _uncertainty(weight, self.pixels[near].float(), self.pixels.float().amax(0)) - self.usual_uncertainty
+        more = unsure.clamp_min(0) / max(self.usual_uncertainty, _SETTLED)
+        values = total / (pixels.sum(1, keepdim=True) + _PRIOR) + more[:, None]
         values = values[..., self.cells]
         return torch.stack([_drawn(gaussians, v, camera) for v, camera in zip(values, cameras, strict=True)])
 
