@@ -1,13 +1,4 @@
-import functools
-import json
-import os
-import queue
 import re
-import shutil
-import signal
-import subprocess
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +9,9 @@ from PAD_utils.report.rate import Rates
 from PAD_utils.report.report import Whole, write_report
 from PAD_utils.score.calibration import calibrate
 from PAD_utils.score.regions import Region
+from tests.browser import BROWSER, use_page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-WATCH = """<script>
-window.errors = [];
-addEventListener("error", (event) => errors.push(String(event.message || event.target.outerHTML)), true);
-addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
-addEventListener("securitypolicyviolation", (event) => errors.push("blocked " + event.blockedURI));
-</script>"""
-COLLECT = """<script>
-addEventListener("message", (event) => fetch("/seen", { method: "POST", body: JSON.stringify(event.data) }));
-</script>"""
 TITLE = "Dog & <b>Co</b>"
-PATIENCE_S = 120  # alone it takes about 4 s; a machine of few cores may be busy
 SIZES = {"desktop": (1300, 900), "phone": (390, 844)}
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
@@ -75,45 +52,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     run = {"end": "2026-05-04T03:02:01+00:00", "configuration": {"data_path": "/a/very/long/path" * 20}}
     rates = Rates([0.01, 0.05, 0.5], [0.5, 0.65, 0.05], 0, 0.05)
     write_report(folder / "report.html", TITLE, metrics, run, _images(), 0.5, gallery, Whole(rates=rates))
-    page = (folder / "report.html").read_text("utf-8")
     check = (Path(__file__).parent / "report_browser_check.js").read_text("utf-8")
-    page = page.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"<script>{check}</script></body>")
-    (folder / "checked.html").write_text(page, "utf-8")
-    frames = "".join(
-        f'<iframe src="checked.html" style="border:0;width:{w}px;height:{h}px"></iframe>' for w, h in SIZES.values()
-    )
-    (folder / "frames.html").write_text(COLLECT + frames, "utf-8")
-    by_width = {result["width"]: result for result in _browse(folder, "frames.html", len(SIZES))}
+    results = use_page(folder / "report.html", check, list(SIZES.values()))
+    by_width = {result["width"]: result for result in results}
     return {name: by_width[width] for name, (width, _) in SIZES.items()}
-
-
-def _browse(folder: Path, name: str, count: int) -> list[dict]:
-    """Opens a page of `folder` in Chromium and returns the first `count` things that it posts to /seen."""
-    posted: queue.Queue[dict] = queue.Queue()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posted.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/{name}"
-    command = [str(BROWSER), *FLAGS, f"--user-data-dir={folder / 'profile'}", address]
-    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        return [posted.get(timeout=PATIENCE_S) for _ in range(count)]
-    except queue.Empty:
-        pytest.fail(f"the page said nothing in {PATIENCE_S} s")
-    finally:
-        os.killpg(browser.pid, signal.SIGKILL)
-        browser.wait()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(params=SIZES)

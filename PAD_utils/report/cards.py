@@ -58,12 +58,15 @@ class ReportImage(Judged):
 
 
 def cards(
-    images: Sequence[ReportImage], threshold: float | None, everything: Sequence[Judged] | None = None
+    images: Sequence[ReportImage],
+    threshold: float | None,
+    everything: Sequence[Judged] | None = None,
+    other_bytes: int = 0,
 ) -> list[dict[str, Any]]:
     """What the template needs of each image, those that need a look first, on the axis of the scores of `everything`
-    (None: of these)."""
+    (None: of these). `other_bytes` of the page's budget are spent."""
     sources = [Source(i.query, i.rendering, i.anomaly_map) for i in images]
-    pictures = encode_all(sources, _usual_defect(images, threshold), PICTURE_BUDGET)
+    pictures = encode_all(sources, usual_defect(images, threshold), PICTURE_BUDGET - other_bytes)
     axis = ScoreAxis.of(known_scores(everything or images), threshold)
     found = []
     for i, (image, encoded, concern) in enumerate(zip(images, pictures, _concern(images, threshold), strict=True)):
@@ -92,7 +95,7 @@ def cards(
     return sorted(found, key=lambda card: -card["concern"])
 
 
-def _usual_defect(images: Sequence[ReportImage], threshold: float | None) -> float | None:
+def usual_defect(images: Sequence[ReportImage], threshold: float | None) -> float | None:
     """The highest score of a defect of middling size; None if there is a threshold and nothing went above it."""
     peaks = [max(region.peak for region in image.regions) for image in images if image.regions]
     if not peaks and threshold is None:

@@ -8,15 +8,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import ArrayLike
 
 from PAD_utils.evaluate.metrics import PRO_LIMIT
 from PAD_utils.evaluate.parts import PartRow
 from PAD_utils.files import write_text
-from PAD_utils.report.cards import CSS, DEFECT, NOT_LOCALISED, OK, Judged, ReportImage, cards, known_scores
+from PAD_utils.report.cards import (
+    CSS,
+    DEFECT,
+    NOT_LOCALISED,
+    OK,
+    Judged,
+    ReportImage,
+    cards,
+    known_scores,
+    usual_defect,
+)
 from PAD_utils.report.charts import Chart, curve_chart, directions, histogram_chart, short
 from PAD_utils.report.rate import Rates, slider
+from PAD_utils.report.scene import Scene, scene_data
 from PAD_utils.report.sentences import rate_in_words
 
 _METRICS = (
@@ -31,13 +42,14 @@ _PARTS = 200  # that the table of parts shows
 @dataclass(frozen=True)
 class Whole:
     """What a report says of more than it shows: everything that was judged (None: the images that are shown), and how
-    those were chosen ("": they are all); the rates
-    of its slider; and what was decided of parts."""
+    those were chosen ("": they are all); the rates of its slider; what was decided of parts; and the scene of its 3D
+    view."""
 
     judged: Sequence[Judged] | None = None
     selection: str = ""
     rates: Rates | None = None
     parts: Sequence[PartRow] = ()
+    scene: Scene | None = None
 
 
 def write_report(
@@ -54,13 +66,15 @@ def write_report(
 
     `metrics` is the content of metrics.json, with `per_defect` and `curves` of `metrics.evaluate` where there are
     any; a metric that is None is shown with its reason in `undefined`. `run` is the content of run.json.
-    `gallery_poses` are the training views (world_from_camera). `whole`: where `images` are not all. Raises UserError if
+    `gallery_poses` are the training views (world_from_camera). `whole`: what else the page says. Raises UserError if
     the file cannot be written.
     """
     promised = (metrics.get("decision") or {}).get("false_alarm_rate")
     whole = whole or Whole()
     everything = images if whole.judged is None else whole.judged
     verdicts = _verdicts(everything, promised)
+    space = whole.scene and scene_data(whole.scene, images, threshold, usual_defect(images, threshold))
+    spent = len(space["splats"]["data"]) if space else 0
     context = {
         "title": title,
         "tiles": _tiles(metrics),
@@ -72,12 +86,13 @@ def write_report(
         "histogram": _histogram(everything, threshold),
         "globe": _globe(images, gallery_poses),
         "per_defect": _per_defect(metrics, everything),
-        "cards": cards(images, threshold, everything),
+        "cards": cards(images, threshold, everything, spent),
         "selection": whole.selection,
         "parts": worst_parts(whole.parts),
         "part_verdicts": _bars(Counter(part.decision for part in whole.parts)),
         "n_parts": len(whole.parts),
         "rates": slider(whole.rates, everything, threshold),
+        "scene": space,
         "kinds": sorted({image.defect for image in images}),
         "labeled": any(image.label is not None for image in images),
         "details": list(_flat({"metrics": _plain(metrics), "run": run})),
@@ -91,7 +106,7 @@ def write_report(
 def page_template(name: str) -> Template:
     """The template of a page, compiled once: that takes longer than filling it in."""
     environment = Environment(
-        loader=PackageLoader("PAD_utils", "report/page"),
+        loader=ChoiceLoader([PackageLoader("PAD_utils", f"report{folder}") for folder in ("/page", "")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

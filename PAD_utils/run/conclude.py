@@ -14,6 +14,7 @@ from PAD_utils.evaluate.maps import MAPS_FOLDER, ImageRow, map_path, write_map, 
 from PAD_utils.evaluate.metrics import evaluate
 from PAD_utils.files import write_json
 from PAD_utils.report.report import ReportImage, Whole, write_report
+from PAD_utils.report.scene import Scene
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import Verdicts
 from PAD_utils.run.steps import Model, Poses
@@ -38,6 +39,7 @@ def conclude(
     run = write_run_json(job, {"class": data.description})
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
     threshold = None if verdicts.calibration is None else verdicts.calibration.threshold
+    scene = Scene(model.gaussians, [v.camera for v in data.gallery], [v.pose.camera for v in verdicts.each])
     title = f"{job.config.classname}: {len(samples)} pictures"
     write_report(
         job.folder / "report.html",
@@ -47,7 +49,7 @@ def conclude(
         shown,
         threshold,
         poses_of_gallery,
-        Whole(rates=verdicts.rates),
+        Whole(rates=verdicts.rates, scene=scene),
     )
     print(summary(job.config.classname, metrics, decided(shown), job.folder / "report.html"))
     return metrics

@@ -19,6 +19,7 @@ from PAD_utils.inspector import Inspector
 from PAD_utils.report.cards import Judged, ReportImage
 from PAD_utils.report.pictures import shrunk
 from PAD_utils.report.report import Whole, write_report
+from PAD_utils.report.scene import Scene
 from PAD_utils.run.conclude import METRICS, facts_of_run, remove_other_maps
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import rates_of
@@ -53,11 +54,13 @@ def conclude_inspection(
         log_figures(job.config, metrics)
     run = write_run_json(job, {"class": data.description})
     threshold = None if inspector.calibration is None else inspector.calibration.threshold
-    shown = report_photographs(job, data, inspector, chosen(rows))
+    some = chosen(rows)
+    shown = report_photographs(job, data, inspector, some)
     judged = [Judged(row.defect, row.name, None, row.score, row.decision) for row in rows]
     title = f"{job.config.classname}: {len(rows)} pictures"
     poses_of_gallery = [view.camera.to_blender().numpy() for view in data.gallery]
-    whole = Whole(judged, _selection(len(shown), len(rows)), rates_of(inspector), parts)
+    scene = Scene(model.gaussians, [view.camera for view in data.gallery], [row.estimate.camera for row in some])
+    whole = Whole(judged, _selection(len(shown), len(rows)), rates_of(inspector), parts, scene)
     write_report(job.folder / "report.html", title, metrics, run, shown, threshold, poses_of_gallery, whole)
     print(summary(job.config.classname, metrics, decided(rows), job.folder / "report.html"))
     return metrics

@@ -128,10 +128,13 @@
         : []),
     );
     viewer.querySelector(".pose").textContent = pose || "";
+    const fly = viewer.querySelector('[data-do="fly"]');
+    if (fly) fly.hidden = !pose;
     document.getElementById("place").textContent = `${shown.indexOf(card) + 1} of ${shown.length}`;
     apply();
     if (!viewer.open) viewer.showModal();
   };
+  document.addEventListener("show-picture", (event) => open(document.getElementById(`card${event.detail}`), "query"));
   const step = (by) => open(shown[(shown.indexOf(current) + by + shown.length) % shown.length], null);
   list.addEventListener("click", (event) => {
     const shot = event.target.closest("button.shot");
@@ -142,6 +145,10 @@
     if (!button) return;
     const { do: action, base: chosen } = button.dataset;
     if (action === "close") viewer.close();
+    else if (action === "fly") {
+      viewer.close();
+      document.dispatchEvent(new CustomEvent("fly-to", { detail: Number(current.dataset.id) }));
+    }
     else if (action) step(action === "next" ? 1 : -1);
     else if (chosen) {
       base = chosen;
