@@ -25,7 +25,8 @@
   const camera = new OrbitCamera(start.pose, data.center, data.up);
   const length = 0.05 * camera.distance;
   const gray = (entry) => ({ ...entry, color: [0.45, 0.48, 0.52, 0.45], length: 0.6 * length });
-  const colored = (entry) => ({ ...entry, color: [...colorOf(entry.css), 1], length });
+  const cssOf = ({ card, css }) => document.getElementById(`card${card}`)?.dataset.css || css; // the slider changes it
+  const colored = (entry) => ({ ...entry, color: [...colorOf(cssOf(entry)), 1], length });
   let lines = [];
   const makeLines = () => (lines = [new Frustums(gl, data.gallery.map(gray)), new Frustums(gl, data.taken.map(colored))]);
   makeLines();
@@ -115,10 +116,12 @@
     leave();
   });
   new ResizeObserver(redraw).observe(canvas);
-  document.getElementById("theme").addEventListener("click", () => {
+  const recolor = () => {
     makeLines();
     redraw();
-  });
+  };
+  document.getElementById("theme").addEventListener("click", recolor);
+  document.getElementById("rate")?.addEventListener("input", recolor);
   canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
   canvas.addEventListener("webglcontextrestored", () => {
     renderer = new SplatRenderer(gl);
