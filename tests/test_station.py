@@ -29,7 +29,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "station.md"
 @pytest.fixture(scope="module")
 def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    train(folder)
+    train(folder, NAME, OTHER)
     return folder
 
 

@@ -27,7 +27,7 @@ TOKEN = "a-token-of-this-test"
 @pytest.fixture(scope="module")
 def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    train(folder)
+    train(folder, NAME)
     return folder
 
 
@@ -217,8 +217,8 @@ def test_wrong_tokens_use_up_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_requests_are_answered_429(data_path: Path, tmp_path: Path) -> None:
-    with served(settings(data_path, tmp_path, classes=[NAME], rate=0.2)) as address:
-        codes = [httpx.get(f"{address}/health").status_code for _ in range(40)]
+    with served(settings(data_path, tmp_path, classes=[NAME], rate=0.2)) as address, httpx.Client() as client:
+        codes = [client.get(f"{address}/health").status_code for _ in range(40)]
     assert codes[0] == 200 and 429 in codes
 
 
