@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -18,7 +17,6 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.images import area_resize, read_image, read_uncut
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
@@ -26,7 +24,7 @@ from gaussian_splatting.pose.verdict import PoseJudge
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
 from gaussian_splatting.world import USERS_WORLD, World
-from PAD_utils.data.intrinsics import Lens, exif_focal_px, query_lens
+from PAD_utils.data.intrinsics import Lens, query_lens
 from PAD_utils.errors import UserError
 from PAD_utils.inspector_files import Saved, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
@@ -41,10 +39,10 @@ from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.regions import Region, find_regions
 from PAD_utils.score.transfer import to_host
 from PAD_utils.score.usual import Comparer, Posed, Usual
+from PAD_utils.taken import Photo, Taken, take
 
 log = logging.getLogger(__name__)
 
-Photo = np.ndarray | Tensor | Path | str
 _LEARNED_VIEWS = 224  # of those that training saw, evenly spread: more would teach little and cost time
 _SCORED_VIEWS = 60  # the same where a threshold is all that is learned, and each view costs a refinement
 _PICTURES_AT_ONCE = 16
@@ -70,15 +68,6 @@ class InspectConfig:
     most_unexplained: float | None = None
     cut_out: bool | None = None
     fitted_focal_px: float | None = None
-
-
-class Taken(NamedTuple):
-    """A photograph as it is localized (cut out), the camera that took it, and the photograph as it is compared. All are
-    without distortion."""
-
-    image: UInt8[Tensor, "h w 3"]
-    camera: Camera
-    photograph: UInt8[Tensor, "h w 3"]
 
 
 @dataclass(frozen=True)
@@ -198,18 +187,7 @@ class Inspector:
     def take(self, photo: Photo, longest_px: int | None = None) -> Taken:
         """What `inspect_many` makes of a photograph first, which several threads may do at once. One whose longer side
         exceeds `longest_px` is shrunk to it. Raises ValueError as `inspect`."""
-        image = _shrunk(as_image(photo), longest_px)
-        height, width = image.shape[:2]
-        focal_px = exif_focal_px(Path(photo), width, height) if isinstance(photo, (str, Path)) else None
-        lens, said = query_lens(width, height, self.lens, focal_px)
-        if said is not None:
-            log.warning("a photograph of %dx%d pixels: its camera is %s; set InspectConfig.lens", width, height, said)
-        uncut = read_uncut(Path(photo)) if self.cut_out and isinstance(photo, (str, Path)) else None
-        straight, whole = (
-            torch.from_numpy(lens.undistorted(x.numpy()))
-            for x in (image, image if uncut is None else _shrunk(uncut[..., :3], longest_px))
-        )
-        return Taken(straight, lens.camera(), whole)
+        return take(photo, self.lens, self.cut_out, longest_px)
 
     def localize(
         self,
@@ -394,23 +372,6 @@ def _config(saved: dict[str, Any]) -> InspectConfig:
 
 def _as_bytes(renderings: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w 3"]:
     return (renderings * 255).round().byte().permute(0, 2, 3, 1).contiguous()
-
-
-def as_image(photo: Photo) -> UInt8[Tensor, "h w 3"]:
-    """A photograph, from a file or an array, as RGB on the CPU. Raises ValueError when it is not one."""
-    if isinstance(photo, (str, Path)):
-        return read_image(Path(photo))
-    image = torch.as_tensor(photo).cpu()
-    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.numel() == 0:
-        raise ValueError(f"a photograph must be uint8 (height, width, 3) RGB, got {image.dtype} {tuple(image.shape)}")
-    return image
-
-
-def _shrunk(image: UInt8[Tensor, "h w 3"], longest_px: int | None) -> UInt8[Tensor, "less_h less_w 3"]:
-    height, width = image.shape[:2]
-    share = 1.0 if longest_px is None else min(1.0, longest_px / max(height, width))
-    size = max(1, round(share * width)), max(1, round(share * height))
-    return torch.from_numpy(area_resize(image.numpy(), *size))
 
 
 def batches(images: Sequence[Tensor], most: int = _PICTURES_AT_ONCE) -> list[list[int]]:

@@ -135,6 +135,7 @@ INTRUDING = (
     "/parts/%00",
     "/static/%2e%2e%2fstation.py",
     "//etc/passwd",
+    "/static/",
 )
 
 

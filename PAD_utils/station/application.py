@@ -74,7 +74,7 @@ def make_application(station: Station) -> FastAPI:
         yield
         await asyncio.to_thread(station.stop)
 
-    app = FastAPI(title="Inspection station", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Inspection station", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.add_middleware(security.Guard, settings=station.settings)
     _add_errors(app)
     _add_page(app, station)

@@ -119,8 +119,8 @@ class Line:
             if len(batch) > 1:
                 return [judged for part in batch for judged in self._judge(models, [part])]
             log.exception("a part could not be inspected")
-            batch[0].answer.set_exception(error)
             self._pictures.remove([batch[0].id])
+            batch[0].answer.set_exception(error)
             return []
 
     def _finish(self, judged: list[Judged]) -> None:
@@ -130,9 +130,9 @@ class Line:
             answers = self._store.add(judged)
         except Exception as error:
             log.error("answers could not be kept, so they are not given: %s", error)
+            self._pictures.remove([one.part.id for one in judged])
             for one in judged:
                 one.part.answer.set_exception(error)
-            self._pictures.remove([one.part.id for one in judged])
             return
         for one, answer in zip(judged, answers, strict=True):
             one.part.answer.set_result(answer)
