@@ -253,6 +253,7 @@ def _add_history(app: FastAPI, station: Station) -> None:
     def picture(id: PartId, index: Index, kind: Literal["photograph", "rendering", "heat"]) -> Response:
         """The photograph as it was compared, a good part from there, or where they differ."""
         part = known(store.get(id))
+        station.pictures.wait_for(id)
         path = station.pictures.path(id, index, kind)
         if index >= len(part["photographs"]) or not path.is_file():
             raise RefusedError(404, "there is no such picture, or none any more (--keep)")

@@ -65,7 +65,7 @@ class Line:
     ) -> None:  # fmt: skip
         self._store, self._pictures, self._limits, self._keep, self._told = store, pictures, limits, keep, told
         self._waiting: queue.Queue[Part | None] = queue.Queue()
-        self._finishing = ThreadPoolExecutor(1, "finish")
+        self._finishing, self._drawing = ThreadPoolExecutor(1, "finish"), ThreadPoolExecutor(1, "draw")
         self._unpruned = 0
         self._workers = [
             threading.Thread(target=self._work, args=(one,), name=f"inspect {one.device}", daemon=True)
@@ -83,6 +83,7 @@ class Line:
         for worker in self._workers:
             worker.join()
         self._finishing.shutdown()
+        self._drawing.shutdown()
 
     def put(self, part: Part) -> None:
         """Hands a part over; `part.answer` gets the answer. Whoever puts counts by Admission."""
@@ -124,9 +125,8 @@ class Line:
             return []
 
     def _finish(self, judged: list[Judged]) -> None:
-        """Pictures, then the database, then the answers."""
+        """The database, then the answers, then their pictures, which clients may wait for."""
         try:
-            self._pictures.write(judged)
             answers = self._store.add(judged)
         except Exception as error:
             log.error("answers could not be kept, so they are not given: %s", error)
@@ -134,9 +134,17 @@ class Line:
             for one in judged:
                 one.part.answer.set_exception(error)
             return
+        self._pictures.announce([one.part.id for one in judged])
         for one, answer in zip(judged, answers, strict=True):
             one.part.answer.set_result(answer)
             self._told(answer)
+        self._drawing.submit(self._draw, judged)
+
+    def _draw(self, judged: list[Judged]) -> None:
+        try:
+            self._pictures.write(judged)
+        except Exception as error:  # the answer stands, a page shows it without them
+            log.error("pictures of %d parts could not be kept: %s", len(judged), error)
         self._prune(len(judged))
 
     def _prune(self, count: int) -> None:

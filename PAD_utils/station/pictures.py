@@ -1,6 +1,7 @@
 """The pictures that a page shows of a part, in a folder of its own. Their places follow from ids that we made."""
 
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PAD_utils.files import write_bytes
 from PAD_utils.station.parts import KINDS, Judged
 
 _QUALITY = 88  # of JPEG
+_PATIENCE_S = 20.0
 _FAST = 1  # of PNG's nine levels of compression
 
 
@@ -21,6 +23,16 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._under_way: dict[str, threading.Event] = {}
+
+    def announce(self, ids: Sequence[str]) -> None:
+        """Says that `write` will follow for these parts, before anybody may ask for their pictures."""
+        self._under_way |= {id: threading.Event() for id in ids}
+
+    def wait_for(self, id: str) -> None:
+        """Returns once the pictures of a part are no longer under way."""
+        if (written := self._under_way.get(id)) is not None:
+            written.wait(_PATIENCE_S)
 
     def of(self, id: str) -> Path:
         """The folder of a part, by an id from the database or of our own making."""
@@ -32,7 +44,11 @@ class Pictures:
 
     def write(self, judged: Sequence[Judged]) -> None:
         """Writes photograph, rendering and heat map of each photograph, at the size at which they were compared."""
-        parallel(lambda of: self._write(*of), [(one, i) for one in judged for i in range(len(one.verdicts))])
+        try:
+            parallel(lambda of: self._write(*of), [(one, i) for one in judged for i in range(len(one.verdicts))])
+        finally:
+            for one in judged:
+                self._under_way.pop(one.part.id).set()
 
     def _write(self, judged: Judged, index: int) -> None:
         verdict = judged.verdicts[index]

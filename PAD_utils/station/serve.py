@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 from collections.abc import Sequence
 
 from PAD_utils.errors import UserError
@@ -13,6 +14,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 256
 _IDLE_S, _FAREWELL_S = 10, 3
 _LONGEST_HEAD = 16 << 10  # bytes of request line and headers
+_SWITCH_S = 0.0005  # Python's 0.005 let the thread that feeds the GPU wait for those that read requests
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +31,7 @@ def serve(settings: Settings) -> None:
         from PAD_utils.station.station import Station
     except ModuleNotFoundError as error:
         raise UserError(f"the station needs the package {error.name}; pip install --group station") from error
+    sys.setswitchinterval(_SWITCH_S)
     with listening(settings) as held:
         config = uvicorn.Config(
             make_application(Station(settings)),
