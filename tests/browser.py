@@ -14,7 +14,7 @@ from pathlib import Path
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")  # WebGL without a GPU
-_FLAGS = (
+FLAGS = (
     "--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
@@ -60,7 +60,7 @@ def _browse(folder: Path, name: str, count: int, flags: Sequence[str]) -> list[d
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}/{name}"
-    command = [str(BROWSER), *_FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", address]
+    command = [str(BROWSER), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", address]
     browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         return [posted.get(timeout=PATIENCE_S) for _ in range(count)]

@@ -22,8 +22,8 @@ from PAD_utils.tables.summary import summary
 from PAD_utils.tables.table import tables
 from PAD_utils.tables.work import run_task
 from PAD_utils.tables.write import write_tables
+from tests.browser import BROWSER, FLAGS, PATIENCE_S
 from tests.fake_class import NAME
-from tests.test_report_browser import BROWSER, FLAGS, PATIENCE_S
 
 SECONDS = {"train": 4.0, "retrieve_per_image": 0.01, "refine_per_image": 0.02, "score_per_image": None, "total": 9.0}
 
