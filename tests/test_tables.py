@@ -78,7 +78,13 @@ def test_latex_compiles(tmp_path: Path) -> None:
 def test_page_opens_in_a_browser(tmp_path: Path) -> None:
     """Drawn without an error, and nothing is fetched: it lies alone in a folder."""
     write_tables(tmp_path, some_records())
-    flags = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
+    flags = [
+        *FLAGS,
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--enable-logging=stderr",
+        "--dump-dom",
+    ]
     command = [str(BROWSER), *flags, (tmp_path / "tables.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0 and "CONSOLE" not in done.stderr
