@@ -86,9 +86,10 @@ def test_page_opens_in_a_browser(tmp_path: Path) -> None:
         "--dump-dom",
     ]
     command = [str(BROWSER), *flags, (tmp_path / "tables.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0 and "CONSOLE" not in done.stderr
-    page = done.stdout
+    with (tmp_path / "page").open("wb") as seen, (tmp_path / "said").open("wb") as said:  # helpers may outlive it
+        assert subprocess.run(command, stdout=seen, stderr=said, timeout=PATIENCE_S).returncode == 0
+    assert b"CONSOLE" not in (tmp_path / "said").read_bytes()
+    page = (tmp_path / "page").read_text("utf-8")
     assert page.count('class="bar ') >= 6 + 2 and page.count('class="line ') == 6  # means, classes; sparse curves
     assert "85.0 ± 7.1" in page and "03&lt;b&gt;" in page and "Missing, and why" in page
     assert "src=" not in page and "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
