@@ -64,7 +64,7 @@ class SyntheticConfig:
 
 
 @dataclass(frozen=True)
-class _Query:
+class Query:
     """A test picture to be made: the object, where from, and the mask."""
 
     parts: list[Part]
@@ -87,7 +87,7 @@ def write_synthetic_class(out: Path, config: SyntheticConfig) -> Path:
     for number, pose in enumerate(rig):
         path = root / "train" / GOOD / f"{number}.png"
         if not path.exists():
-            _write_png(path, renderer.picture(scene, pose, number))
+            write_png(path, renderer.picture(scene, pose, number))
     write_json(root / "transforms.json", _transforms({f"train/good/{n}": pose for n, pose in enumerate(rig)}), None)
     _log.info("%s: %d training pictures", root, len(rig))
     done, test = _finished(root), {}
@@ -144,16 +144,16 @@ def _write_query(
     """Draws, renders and writes one test picture; its pose. Depends on the seed, the kind and the number only."""
     rng = np.random.default_rng([config.seed, 1 + [*DEFECTS, GOOD].index(kind), number])
     if kind == GOOD:
-        query = _Query(parts, _free_pose(rng, config.distance))
+        query = Query(parts, free_pose(rng, config.distance))
     else:
-        query = _draw_defect(renderer, parts, config, kind, rng)
+        query = draw_defect(renderer, parts, config, kind, rng)
     path = root / "test" / kind / f"{number}.png"
     if not path.exists():
         light = Light(azimuth_deg=Light.azimuth_deg + config.light_turn_deg)
         scene = renderer.scene(merge(query.parts), light)
-        _write_png(path, renderer.picture(scene, query.pose, int(rng.integers(2**31)), config.gain))
+        write_png(path, renderer.picture(scene, query.pose, int(rng.integers(2**31)), config.gain))
     if query.mask is not None:
-        _write_png(root / "ground_truth" / kind / f"{number}_mask.png", 255 * query.mask.astype(np.uint8))
+        write_png(root / "ground_truth" / kind / f"{number}_mask.png", 255 * query.mask.astype(np.uint8))
     return query.pose
 
 
@@ -172,9 +172,9 @@ def _files_of(root: Path, name: str) -> list[Path]:
     return [root / f"{name}.png", *masks]
 
 
-def _draw_defect(
+def draw_defect(
     renderer: Renderer, parts: list[Part], config: SyntheticConfig, kind: str, rng: np.random.Generator
-) -> _Query:
+) -> Query:
     """A defect and a viewpoint that shows it on a number of pixels within _AREAS."""
     least, most = (area * (config.size / 200) ** 2 for area in _AREAS[kind])
     good = renderer.scene(merge(parts), Light())
@@ -191,15 +191,15 @@ def _draw_defect(
                 least <= mask.sum() <= most
                 and visible_share(surfaces[0], surfaces[1], mask, config.visible) > _VISIBLE_SHARE
             ):
-                return _Query(bad_parts, pose, mask)
+                return Query(bad_parts, pose, mask)
 
 
 def _poses(rng: np.random.Generator, distance: float, count: int) -> Iterator[Pose]:
     for _ in range(count):
-        yield _free_pose(rng, distance)
+        yield free_pose(rng, distance)
 
 
-def _free_pose(rng: np.random.Generator, distance: float) -> Pose:
+def free_pose(rng: np.random.Generator, distance: float) -> Pose:
     """Anywhere within 80 degrees of the horizon, uniform on the sphere, a little nearer or farther and off center."""
     elevation = math.asin(rng.uniform(-1, 1) * math.sin(math.radians(80)))
     target = rng.uniform(-0.03, 0.03, 3)
@@ -222,6 +222,7 @@ def _transforms(poses: dict[str, Pose]) -> dict[str, Any]:
     return {"camera_angle_x": CAMERA_ANGLE_X_RAD, "frames": frames}
 
 
-def _write_png(path: Path, picture: UInt8[np.ndarray, "h w *c"]) -> None:
+def write_png(path: Path, picture: UInt8[np.ndarray, "h w *c"]) -> None:
+    """Writes a picture, RGB or gray, atomically."""
     channels = picture[..., ::-1] if picture.ndim == 3 else picture
     write_bytes(path, cv2.imencode(".png", channels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
