@@ -3,6 +3,8 @@
 import pytest
 import torch
 from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
+from diff_gaussian_rasterization.cpu import pose_step as cpu_pose_step
+from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda.rasterize import project_and_bin
 
 from gaussian_splatting.gaussians import Gaussians
@@ -23,6 +25,8 @@ from tests.splat_scenes import (
     wide_scene,
 )
 from tests.test_pose_equations import make_case
+from tests.test_pose_step import assert_same
+from tests.test_pose_step import steps as pose_steps
 from tests.toy_scene import ball, views
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -185,6 +189,14 @@ def test_pose_equations_agree_with_the_cpu(robust: str, sh_degree: int, detail: 
         value, truth = getattr(gpu, name).cpu(), getattr(cpu, name)
         assert (value - truth).norm() <= 1e-3 * truth.norm(), name
     assert (gpu.histogram.cpu() - cpu.histogram).abs().sum() <= 4  # residuals at a border between two bins
+
+
+def test_steps_of_poses_agree_with_the_cpu() -> None:
+    for least_scale, always in ((0.03, False), (None, True)):
+        found = pose_steps(cuda_pose_step, torch.float32, True, least_scale, always, "cuda")
+        expected = pose_steps(cpu_pose_step, torch.float32, True, least_scale, always)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_same(ours, theirs, 1e-6)  # the kernel is told the least scale in float32
 
 
 def test_pose_search_by_a_graph_is_the_same() -> None:

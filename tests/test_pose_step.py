@@ -50,6 +50,7 @@ def copied(parts: NormalEquations) -> NormalEquations:
 def assert_same(found, expected, tolerance: float) -> None:
     for name, a, b in zip(found._fields, found, expected, strict=True):
         if isinstance(a, torch.Tensor):
+            a, b = a.cpu(), b.cpu()
             torch.testing.assert_close(
                 a, b, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
             )
@@ -57,12 +58,14 @@ def assert_same(found, expected, tolerance: float) -> None:
             assert_same(a, b, 1e-5)  # in the type of the model
 
 
-def steps(backend, dtype: torch.dtype, brightness: bool, least_scale: float | None, always: bool):
+def steps(backend, dtype: torch.dtype, brightness: bool, least_scale: float | None, always: bool, device: str = "cpu"):
     """A proposal and its acceptance, as (state, equations, trial)."""
     state, parts, background = batch(dtype)
-    trial = Trial.room_for(state, dtype)
-    backend.propose(state, parts, trial, torch.tensor(CENTER, dtype=dtype), background, brightness, least_scale)
+    state, parts = (type(x)(*(tensor.to(device) for tensor in x)) for x in (state, parts))
+    trial, center = Trial.room_for(state, dtype), torch.tensor(CENTER, dtype=dtype, device=device)
+    backend.propose(state, parts, trial, center, background.to(device), brightness, least_scale)
     found = equations(len(state.gain), dtype, torch.Generator().manual_seed(7))
+    found = NormalEquations(*(tensor.to(device) for tensor in found))
     backend.accept(state, parts, trial, found, always, 1e-4)
     return state, parts, trial
 
