@@ -88,7 +88,7 @@ def test_help_lists_only_what_is_used(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_help_tells_what_the_preset_decides(capsys: pytest.CaptureFixture[str]) -> None:
     text = _help(train_and_render, capsys)
-    assert "training iterations (preset: fast 3000 on a CPU and 2400 on a GPU, paper 30000)" in text
+    assert "training iterations (preset: fast 3000 on a CPU and 4000 on a GPU, paper 30000)" in text
     assert "how a pose is refined (preset: fast gauss-newton, paper adam)" in text
     assert "spherical harmonics (preset: fast 2, paper 0)" in text
     assert "(default: 0.01)" in text and "default: None" not in text and "default: False" not in text

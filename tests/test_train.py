@@ -191,7 +191,7 @@ def test_presets_by_name():
     assert TrainConfig.preset("paper", "cpu", 7000, 3) == TrainConfig.paper(7000, sh_degree=3)
     assert TrainConfig.preset("fast", "cpu") == TrainConfig.fast()
     on_gpu = TrainConfig.preset("fast", "cuda", sh_degree=1)
-    assert (on_gpu.iterations, on_gpu.views_per_step, on_gpu.sh_degree) == (2400, 4, 1)
+    assert (on_gpu.iterations, on_gpu.views_per_step, on_gpu.sh_degree) == (4000, 4, 1)
     assert TrainConfig.preset("fast", "cpu", 500).iterations == 500
     with pytest.raises(ValueError, match="paper.*fast.*slow"):
         TrainConfig.preset("slow", "cpu")

@@ -84,7 +84,7 @@ class TrainConfig:
         degree = FAST_SH_DEGREE if sh_degree is None else sh_degree
         if not many:
             return TrainConfig.fast(iterations or 3000, degree)
-        return TrainConfig.fast(iterations or 2400, degree, views_per_step=4, budget=40.0)
+        return TrainConfig.fast(iterations or 4000, degree, views_per_step=4, budget=40.0)
 
     @staticmethod
     def fast(
