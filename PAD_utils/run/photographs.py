@@ -51,6 +51,8 @@ def inspect_photographs(
                 bar.update(len(found.rows) + len(found.left_out))
             todo = _lost_with_a_worker(todo, kept, left_out)
     rows = [kept.rows[photograph.key] for photograph in photographs if photograph.key in kept.rows]
+    if not rows:
+        raise UserError(f"none of the pictures can be read: {named([one.unreadable for one in left_out])}")
     _warn(rows, left_out, photographs)
     return Inspected(rows, len(left_out))
 
