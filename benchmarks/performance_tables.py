@@ -91,7 +91,8 @@ def curves() -> str:
     rows = []
     for path in sorted(RESULTS.glob("*.json")):
         content = json.loads(path.read_text())
-        curve = content["figures"].get("curve")
+        figures = content.get("figures")
+        curve = figures.get("curve") if isinstance(figures, dict) else None
         if not curve:
             continue
         points = [curve[round(share * (len(curve) - 1))] for share in (0.1, 0.25, 0.5, 0.75, 1)]
