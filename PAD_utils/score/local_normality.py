@@ -104,8 +104,8 @@ class LocalStatistics:
 def _uncertainty(
     weight: Float[Tensor, "b v"], pixels: Float[Tensor, "*b v c"], best: Float[Tensor, "c"]
 ) -> Float[Tensor, "b c"]:
-    """1 / (n + 0.3)^2, as squared errors fall, with n the views that saw each cell: by the weight of their direction,
-    and by their share of the pixels in which the cell is seen `best`."""
+    """1 / (n + 0.3)^2, a form that was tried and not derived (docs/scoring.md), with n the views that saw each cell: by
+    the weight of their direction, and by their share of the pixels in which the cell is seen `best`."""
     seen = (weight[..., None] * (pixels / best.clamp_min(1e-3))).sum(-2)
     return 1 / (seen + _UNSEEN).square()
 
