@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 COPYLEFT = re.compile(r"\bA?GPL|General Public", re.IGNORECASE)
 IMPORTED_ONLY = {"plyfile"}  # GPL-3.0-or-later: not part of what we ship; who ships it along has its terms to keep
 UNSAID = {"cuda-toolkit"}  # NVIDIA's, an empty package that names others
+# What pip-audit says when the registry cannot be reached; any other failure is ours.
+NO_ANSWER = re.compile(r"requests\.exceptions\.|ConnectionError|HTTPError|Max retries|[Tt]imed? ?out|ServiceError")
 
 
 def locked() -> dict[str, str]:
@@ -45,8 +47,9 @@ def test_no_locked_package_has_a_known_hole_that_is_mended() -> None:
         result = subprocess.run([*command, "-r", str(LOCK)], capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         pytest.skip("the registry does not answer")
-    if not result.stdout.startswith("{"):
-        pytest.skip(f"the registry does not answer: {result.stderr.strip()[-200:]}")
+    if NO_ANSWER.search(result.stderr) and not result.stdout.startswith("{"):
+        pytest.skip("the registry does not answer")
+    assert result.stdout.startswith("{"), result.stderr[-2000:]
     found = [package for package in json.loads(result.stdout)["dependencies"] if package.get("vulns")]
     mended = {p["name"]: [v["id"] for v in p["vulns"] if v["fix_versions"]] for p in found}
     assert not {name: holes for name, holes in mended.items() if holes}
