@@ -24,7 +24,8 @@ from gaussian_splatting.views import View
 
 _SIDE = 128  # pixels of the longer side: exposures need no detail
 _AT_ONCE = {"cpu": 16, "cuda": 48}  # views rendered together
-_LOOKED_AT = 48  # views, evenly spread, that tell whether exposures differ at all
+_LOOKED_AT = 48  # views, evenly spread, that tell whether exposures differ at all ...
+_LOOK_EVERY = 7  # ... by one pixel in so many; no divisor of usual widths, so that columns take turns
 _OBJECT_ALPHA = 0.95  # pixels that show less of the object than this say nothing
 _ROUNDS = 5  # of reweighting
 _SPREAD = 0.02  # residuals of less than this (colors in [0, 1]) are no outliers
@@ -89,7 +90,7 @@ class ExposureSolver:
     @torch.no_grad()
     def solve(self, model: Gaussians) -> Exposures:
         """The exposure of every view, robustly; `Exposures.equal` if all are alike."""
-        if not self._differ(*self._solve(model, self._few)):
+        if not self._differ(*self._solve(model, self._few, _LOOK_EVERY)):
             return Exposures.equal(len(self._views))
         self._all = self._all or _Small.of(self._views, self._device)
         gain, offset, left = self._solve(model, self._all)
@@ -103,13 +104,13 @@ class ExposureSolver:
         return torch.quantile(middle_gray, 0.9).item() >= _SAME and left.median().item() <= _WORTH
 
     def _solve(
-        self, model: Gaussians, small: "_Small"
+        self, model: Gaussians, small: "_Small", every: int = 1
     ) -> tuple[Float[Tensor, "v 3"], Float[Tensor, "v 3"], Float[Tensor, "v"]]:
         """Gain and offset of each view and color, one and zero on average, and which share of the view's median
-        residual they leave."""
+        residual they leave; from one pixel in `every`."""
         step = _AT_ONCE[model.means.device.type]
         parts = [
-            self._solve_some(model, small.cameras[i : i + step], small.pictures[i : i + step])
+            self._solve_some(model, small.cameras[i : i + step], small.pictures[i : i + step], every)
             for i in range(0, len(small.cameras), step)
         ]
         gain, offset, left = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
@@ -117,12 +118,12 @@ class ExposureSolver:
         return gain / usual, offset - offset.mean(0) * gain / usual, left
 
     def _solve_some(
-        self, model: Gaussians, cameras: list[Camera], pictures: UInt8[Tensor, "b h w 3"]
+        self, model: Gaussians, cameras: list[Camera], pictures: UInt8[Tensor, "b h w 3"], every: int
     ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"], Float[Tensor, "b"]]:
         out = render(model, cameras, self._background)
         photographs = pictures.permute(0, 3, 1, 2).to(out.image) / 255
         inside = (photographs > _SATURATED[0]) & (photographs < _SATURATED[1]) & (out.alpha[:, None] > _OBJECT_ALPHA)
-        x, y, mask = (t.flatten(2) for t in (out.image, photographs, inside.to(out.image)))
+        x, y, mask = (t.flatten(2)[..., ::every].contiguous() for t in (out.image, photographs, inside.to(out.image)))
         gain, offset = torch.ones_like(x[..., :1]), torch.zeros_like(x[..., :1])
         for _ in range(_ROUNDS):
             error = (y - gain * x - offset) / _SPREAD

@@ -106,11 +106,9 @@ template <typename T>
 void bin_all(const Views<T>& views, int64_t count, const Splat<T>* splats, const int64_t* slot_begin, int64_t* tile_begin,
              Entry* entries) {
     const int64_t tiles = views.tiles();
-    const bool whole_views = views.count >= thread_count();  // else the threads share each view
-#pragma omp parallel for schedule(dynamic, 1) if (whole_views)
-    for (int64_t view = 0; view < views.count; ++view)
-        bin_view(views, count, splats + view * count, slot_begin + view * count, tile_begin + view * tiles,
-                 entries);
+    for_each_view(views.count, [&](int64_t view) {
+        bin_view(views, count, splats + view * count, slot_begin + view * count, tile_begin + view * tiles, entries);
+    });
     tile_begin[views.count * tiles] = slot_begin[views.count * count];
 }
 

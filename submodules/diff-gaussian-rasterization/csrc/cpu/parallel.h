@@ -1,6 +1,8 @@
 // OpenMP, or plain loops where the compiler has none. Results never depend on the number of threads.
 #pragma once
 
+#include <cstdint>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -16,6 +18,19 @@ inline int thread_count() {
 #else
     return 1;
 #endif
+}
+
+// Calls visit(view): a thread for each view where there are enough views, else one after the other, and the threads share
+// what visit does. A parallel region of one thread (an `if` clause) would be slower than no threads at all in the second
+// case: OpenMP starts the threads of a nested region anew every time.
+template <typename Visit>
+void for_each_view(int64_t count, Visit visit) {
+    if (count < thread_count()) {
+        for (int64_t view = 0; view < count; ++view) visit(view);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t view = 0; view < count; ++view) visit(view);
 }
 
 }  // namespace gs

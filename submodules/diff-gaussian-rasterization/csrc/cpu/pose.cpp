@@ -298,32 +298,24 @@ template <typename T>
 void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T>& problems, const Splat<T>* splats,
               const int64_t* slot_begin, const int64_t* tile_begin, const Entry* entries, const PoseOutput<T>& out) {
     const Vec3<T> center = {problems.center[0], problems.center[1], problems.center[2]};
-    const bool whole_views = views.count >= thread_count();  // else the threads share each view
-#pragma omp parallel if (whole_views)
-    {
+    for_each_view(views.count, [&](int64_t b) {
+        if (!(problems.scale[b] > 0)) return write_sums(PoseSums(), b, out);
         static thread_local std::vector<SplatTangent<T>> tangents;  // kept: fresh memory costs as much as its use
+        const Camera<T> camera = views.camera(b);
+        const Vec3<T> pivot = camera.rotation * center + camera.translation;
+        fill_tangents(cloud, camera, pivot, problems.detail, splats + b * cloud.count, slot_begin + b * cloud.count, tangents);
+        const PoseView<T> view = {views,           problems,
+                                  b,               camera,
+                                  pivot,           splats + b * cloud.count,
+                                  tangents.data(), tile_begin + b * views.tiles(),
+                                  entries,         cloud.sh_count > 1};
         std::vector<PoseSums> rows(views.tiles_y());
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t b = 0; b < views.count; ++b) {
-            if (!(problems.scale[b] > 0)) {
-                write_sums(PoseSums(), b, out);
-                continue;
-            }
-            const Camera<T> camera = views.camera(b);
-            const Vec3<T> pivot = camera.rotation * center + camera.translation;
-            fill_tangents(cloud, camera, pivot, problems.detail, splats + b * cloud.count, slot_begin + b * cloud.count, tangents);
-            const PoseView<T> view = {views,           problems,
-                                      b,               camera,
-                                      pivot,           splats + b * cloud.count,
-                                      tangents.data(), tile_begin + b * views.tiles(),
-                                      entries,         cloud.sh_count > 1};
 #pragma omp parallel for schedule(dynamic, 1)
-            for (int row = 0; row < views.tiles_y(); ++row) rows[row] = tile_row_sums(view, row);
-            PoseSums sums;
-            for (const PoseSums& row : rows) sums.add(row);
-            write_sums(sums, b, out);
-        }
-    }
+        for (int row = 0; row < views.tiles_y(); ++row) rows[row] = tile_row_sums(view, row);
+        PoseSums sums;
+        for (const PoseSums& row : rows) sums.add(row);
+        write_sums(sums, b, out);
+    });
 }
 
 }  // namespace

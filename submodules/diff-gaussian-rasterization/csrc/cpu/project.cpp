@@ -20,14 +20,13 @@ Vec3<T> seen_color(const Cloud<T>& cloud, const Camera<T>& camera, int64_t i) {
 // The camera whose picture is shifted by a Gaussian's screen offset.
 template <typename T>
 Camera<T> shifted(Camera<T> camera, const Views<T>& views, int64_t k) {
-    if (views.offsets) {
-        camera.cx += views.offsets[2 * k];
-        camera.cy += views.offsets[2 * k + 1];
-    }
+    camera.cx += views.offsets[2 * k];
+    camera.cy += views.offsets[2 * k + 1];
     return camera;
 }
 
 // Calls visit(chunk, view, camera, i, place of Gaussian i in (B, N) arrays); one thread sees a chunk of Gaussians whole.
+// The camera is copied only where there are offsets.
 template <typename T, typename Visit>
 void for_each_in_parallel(const Views<T>& views, int64_t count, Visit visit) {
     const int64_t chunks = (count + CHUNK - 1) / CHUNK;
@@ -35,13 +34,19 @@ void for_each_in_parallel(const Views<T>& views, int64_t count, Visit visit) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
         for (int64_t view = 0; view < views.count; ++view) {
             const Camera<T> camera = views.camera(view);
-            for (int64_t i = chunk * CHUNK; i < min_of((chunk + 1) * CHUNK, count); ++i)
-                visit(chunk, view, camera, i, view * count + i);
+            for (int64_t i = chunk * CHUNK; i < min_of((chunk + 1) * CHUNK, count); ++i) {
+                const int64_t k = view * count + i;
+                if (views.offsets)
+                    visit(chunk, view, shifted(camera, views, k), i, k);
+                else
+                    visit(chunk, view, camera, i, k);
+            }
         }
 }
 
-// Writes the splat and returns the number of tiles that it touches; 0 when it is not drawn.
-template <typename T>
+// Writes the splat and returns the number of tiles that it touches; 0 when it is not drawn. LIMITED: by box_of_3dgs; a
+// limit that is known only at run time makes all projections take half as long again.
+template <bool LIMITED, typename T>
 int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, const Views<T>& views, int64_t i, Splat<T>* out,
                     int32_t* radius, int32_t* radius_of_3dgs) {
     T opacity = cloud.opacities[i];
@@ -50,10 +55,10 @@ int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, const Views<
     bool drawn =
         cloud.quats ? project(camera, mean, cloud.ellipsoid(i), cloud.antialiased, &opacity, &p, radius_of_3dgs)
                     : project(camera, mean, cloud.covariance(i), cloud.antialiased, &opacity, &p, radius_of_3dgs);
-    if (views.tiles_of_3dgs) drawn = drawn && *radius_of_3dgs > 0;
+    if (LIMITED) drawn = drawn && *radius_of_3dgs > 0;
     *radius = drawn ? int32_t(ceil(p.radius)) : 0;
     if (!drawn) return 0;
-    const T limit = views.tiles_of_3dgs ? T(*radius_of_3dgs) : T(0);
+    const T limit = LIMITED ? T(*radius_of_3dgs) : T(0);
     int64_t tiles = 0;
     for_each_tile_row(p, limit, camera.width, camera.height, [&](int, int first, int last) { tiles += last - first + 1; });
     const T shown_depth = views.inverse_depth ? T(1) / p.depth : p.depth;
@@ -63,12 +68,12 @@ int64_t project_one(const Cloud<T>& cloud, const Camera<T>& camera, const Views<
 
 // Fills splats (B, N), both kinds of radii (B, N) and slot_begin (B * N + 1), the running count of tiles. Returns the
 // number of entries.
-template <typename T>
+template <bool LIMITED, typename T>
 int64_t project_all(const Cloud<T>& cloud, const Views<T>& views, Splat<T>* splats, int32_t* radii,
                     int32_t* radii_of_3dgs, int64_t* slot_begin) {
     const int64_t all = views.count * cloud.count;
     for_each_in_parallel(views, cloud.count, [&](int64_t, int64_t, const Camera<T>& camera, int64_t i, int64_t k) {
-        slot_begin[k + 1] = project_one(cloud, shifted(camera, views, k), views, i, splats + k, radii + k, radii_of_3dgs + k);
+        slot_begin[k + 1] = project_one<LIMITED>(cloud, camera, views, i, splats + k, radii + k, radii_of_3dgs + k);
     });
     slot_begin[0] = 0;
     for (int64_t k = 0; k < all; ++k) slot_begin[k + 1] += slot_begin[k];
@@ -166,7 +171,7 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
                                                  int64_t k) {
         if (slot_begin[k] == slot_begin[k + 1]) return;
         const SplatGradient<T> v = gather(slots, slot_begin[k], slot_begin[k + 1]);
-        backward_one(cloud, shifted(camera, views, k), views.inverse_depth, i, splats[k], v, out,
+        backward_one(cloud, camera, views.inverse_depth, i, splats[k], v, out,
                      &partial[chunk * views.count + view]);
         if (out.offsets) {
             out.offsets[2 * k] = v.mean_x;
@@ -189,8 +194,9 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
         gs::Splat<T>* splats, int32_t* radii, int32_t* radii_of_3dgs, int64_t* slot_begin) {                           \
         const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count), antialiased != 0};  \
         const gs::Views<T> views = {view_count, cam_from_world, intrinsics, offsets, int(width), int(height),          \
-                                    inverse_depth != 0, tiles_of_3dgs != 0};                                           \
-        return gs::project_all(cloud, views, splats, radii, radii_of_3dgs, slot_begin);                                \
+                                    inverse_depth != 0};                                                               \
+        const auto project_all = tiles_of_3dgs ? gs::project_all<true, T> : gs::project_all<false, T>;                 \
+        return project_all(cloud, views, splats, radii, radii_of_3dgs, slot_begin);                                    \
     }                                                                                                                  \
     GS_EXPORT void gs_project_backward_##SUFFIX(                                                                       \
         int64_t count, const T* means, const T* scales, const T* quats, const T* opacities, const T* colors,           \

@@ -40,7 +40,6 @@ struct Views {
     const T *cam_from_world, *intrinsics, *offsets;
     int width, height;
     bool inverse_depth = false;
-    bool tiles_of_3dgs = false;  // a splat ends with box_of_3dgs
 
     int tiles_x() const { return (width + TILE - 1) / TILE; }
     int tiles_y() const { return (height + TILE - 1) / TILE; }
