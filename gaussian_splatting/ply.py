@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
 from gaussian_splatting.files import replacing
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.ply_table import read_tables, write_tables
 from gaussian_splatting.world import USERS_WORLD, World
 
 _MEANS_GRID = 2.0**20  # steps of a millionth of a unit, where cameras are 3.5 units away
@@ -48,7 +48,7 @@ def save_ply(path: Path | str, gaussians: Gaussians, world: World = USERS_WORLD)
     for name, column in zip(columns[len(_POSITION) :], values.detach().cpu().float().numpy().T, strict=True):
         vertices[name] = column
     with replacing(path) as temporary:
-        PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
+        write_tables(temporary, {"vertex": vertices})
 
 
 def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
@@ -60,11 +60,12 @@ def load_ply(path: Path | str, world: World = USERS_WORLD) -> Gaussians:
     if not Path(path).is_file():
         raise ValueError(f"{path}: cannot be read (no such file)")
     try:
-        # Not mapped into memory: a file that another program shortens meanwhile would kill this one.
-        vertices = PlyData.read(str(path), mmap=False)["vertex"].data
+        vertices = read_tables(path)["vertex"]
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except (PlyParseError, KeyError, ValueError, UnicodeDecodeError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: not a PLY point cloud (it has no element {error})") from error
+    except (ValueError, MemoryError) as error:
         raise ValueError(f"{path}: not a complete PLY point cloud ({error})") from error
     names = vertices.dtype.names or ()
     rest = sum(name.startswith("f_rest_") for name in names)

@@ -14,7 +14,6 @@ from benchmarks.supply import LOCK, canonical, closure, direct, license_of, of_g
 
 ROOT = Path(__file__).parent.parent
 COPYLEFT = re.compile(r"\bA?GPL|General Public", re.IGNORECASE)
-IMPORTED_ONLY = {"plyfile"}  # GPL-3.0-or-later: not part of what we ship; who ships it along has its terms to keep
 UNSAID = {"cuda-toolkit"}  # NVIDIA's, an empty package that names others
 # What pip-audit says when the registry cannot be reached; any other failure is ours.
 NO_ANSWER = re.compile(r"requests\.exceptions\.|ConnectionError|HTTPError|Max retries|[Tt]imed? ?out|ServiceError")
@@ -37,7 +36,7 @@ def test_every_package_says_its_license_and_none_forces_it_on_ours() -> None:
     for name, package in closure(direct()).items():
         license = license_of(package)
         assert license != "not said" or name in UNSAID, name
-        assert not COPYLEFT.search(license.replace("LGPL", "")) or name in IMPORTED_ONLY, f"{name}: {license}"
+        assert not COPYLEFT.search(license.replace("LGPL", "")), f"{name}: {license}"
 
 
 def test_no_locked_package_has_a_known_hole_that_is_mended() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
 
@@ -64,7 +64,7 @@ def upper_quantile(scores: np.ndarray, rate: float, logarithms: bool = False) ->
         return float(np.quantile(scores, 1 - rate, method="weibull"))
     values = scores if logarithms else np.log(np.maximum(scores, 1e-12))
     spread = float(values.std(ddof=1)) * math.sqrt(1 + 1 / n)
-    limit = max(float(values.max()), float(values.mean()) + float(student_t.ppf(1 - rate, n - 1)) * spread)
+    limit = max(float(values.max()), float(values.mean()) + float(stdtrit(n - 1, 1 - rate)) * spread)
     return limit if logarithms else math.exp(limit)
 
 

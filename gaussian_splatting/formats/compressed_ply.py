@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt32
-from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
 from gaussian_splatting.files import replacing
 from gaussian_splatting.formats.morton import morton_order
 from gaussian_splatting.gaussians import SH_C0, Gaussians
+from gaussian_splatting.ply_table import read_tables, write_tables
 
 _CHUNK = 256
 _XYZ = (("x", 21, 11), ("y", 11, 10), ("z", 0, 11))  # where in 32 bits, and how many of them
@@ -45,27 +45,24 @@ def save_compressed_ply(path: Path, gaussians: Gaussians) -> None:
     chunks = np.empty(len(starts), [(name, "<f4") for name in _chunk_names()])
     for name in _chunk_names():
         chunks[name] = ranges[name]
-    elements = [PlyElement.describe(chunks, "chunk"), PlyElement.describe(packed, "vertex")]
+    tables = {"chunk": chunks, "vertex": packed}
     if g.sh_degree:
         rest = g.sh[:, 1:].transpose(1, 2).flatten(1).numpy()
         names = [f"f_rest_{i}" for i in range(rest.shape[1])]
         levels = np.floor((rest / (2 * _SH_RANGE) + 0.5) * 256).clip(0, 255).astype(np.uint8)
-        rows = np.ascontiguousarray(levels).view([(name, "u1") for name in names])[:, 0]
-        elements.append(PlyElement.describe(rows, "sh"))
+        tables["sh"] = np.ascontiguousarray(levels).view([(name, "u1") for name in names])[:, 0]
     with replacing(path) as temporary:
-        PlyData(elements, byte_order="<").write(str(temporary))
+        write_tables(temporary, tables)
 
 
 def load_compressed_ply(path: Path) -> Gaussians:
     """The Gaussians of such a file, on the CPU. Raises ValueError, naming the file, if it is missing or damaged."""
     try:
-        ply = PlyData.read(str(path))
-        chunks, packed = ply["chunk"].data, ply["vertex"].data
-        sh = ply["sh"].data if "sh" in ply else None
-        return _unpacked(chunks, packed, sh)
+        tables = read_tables(path)
+        return _unpacked(tables["chunk"], tables["vertex"], tables.get("sh"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except (PlyParseError, KeyError, ValueError, IndexError, UnicodeDecodeError) as error:
+    except (KeyError, ValueError, IndexError, MemoryError) as error:
         raise ValueError(f"{path}: not a complete compressed PLY ({error})") from error
 
 
