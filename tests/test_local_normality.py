@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gaussian_splatting.rendering import render
-from PAD_utils.score.anomaly import ScoreConfig, residual_ratios, score_pairs
+from PAD_utils.score.anomaly import ScoreConfig, ratios_of, score_pairs
 from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.levels import compare_levels
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
 from PAD_utils.score.usual import learn_normality
 from tests.toy_scene import ball, cameras
@@ -100,7 +101,7 @@ def test_an_error_that_good_views_show_scores_less_and_a_new_one_as_before() -> 
     normality = learn_normality(pyramid, photographs[::4], renderings[::4], config)
     statistics = LocalStatistics(BALL)
     for i, camera in enumerate(taken):
-        ratios = residual_ratios(pyramid, photographs[i : i + 1], renderings[i : i + 1], config, normality)
+        ratios = ratios_of(compare_levels(pyramid, photographs[i : i + 1], renderings[i : i + 1], config), normality)
         statistics.add(camera.resized(48, 48), ratios.halved()[0])
     towards = int(torch.stack([c.center[0] for c in taken]).argmax())  # looks at the mark
     place = (photographs[towards] - renderings[towards]).abs().amax(0) > 0.2

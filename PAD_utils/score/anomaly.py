@@ -14,7 +14,7 @@ from PAD_utils.score.noise import NoiseResponse
 from PAD_utils.score.normality import Normality, median_ratio, typical_expected
 from PAD_utils.score.pyramid import FeaturePyramid
 
-__all__ = ["Ratios", "ScoreConfig", "Scores", "median_filtered", "residual_ratios", "score_pairs", "score_ratios"]
+__all__ = ["Ratios", "ScoreConfig", "Scores", "median_filtered", "ratios_of", "score_pairs", "score_ratios"]
 
 _ORDINARY = 0.25  # ratios of squared residuals to what is expected, below which differences hardly count
 _USUAL_WEIGHT = 2.0  # of what is usual at a place, against 1 for what is expected anywhere
@@ -77,23 +77,10 @@ def score_pairs(
         levels = compare_levels(pyramid, queries[i : i + step], renderings[i : i + step], config, object_)
         if config.normalized:
             some = None if usual is None else usual[i : i + step]
-            parts.append(score_ratios(_ratios(levels, normality), config, size, some, response))
+            parts.append(score_ratios(ratios_of(levels, normality), config, size, some, response))
         else:
             parts.append(_score_differences(levels, config, size))
     return Scores(torch.cat([p.maps for p in parts]), torch.cat([p.image_scores for p in parts]))
-
-
-@torch.no_grad()
-def residual_ratios(
-    pyramid: FeaturePyramid,
-    queries: Float[Tensor, "q 3 h w"],
-    renderings: Float[Tensor, "r 3 a b"],
-    config: ScoreConfig,
-    normality: Normality,
-    shown: Bool[Tensor, "q h w"] | None = None,
-) -> Ratios:
-    """The ratios of a batch of pairs, all at once: of one pair on a CPU, where the window is that of the batch."""
-    return _ratios(compare_levels(pyramid, queries, renderings, config, shown), normality)
 
 
 def score_ratios(
@@ -130,7 +117,8 @@ def _score_differences(levels: Levels, config: ScoreConfig, size: tuple[int, int
     return Scores(maps, maps.flatten(1).amax(1))
 
 
-def _ratios(levels: Levels, normality: Normality | None) -> Ratios:
+@torch.no_grad()
+def ratios_of(levels: Levels, normality: Normality | None) -> Ratios:
     """Squared residuals over what is expected of them, the query's own noise included; of colors the median."""
     ratios = []
     for i, (difference, rendered, shown) in enumerate(

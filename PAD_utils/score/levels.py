@@ -59,6 +59,7 @@ class Levels(NamedTuple):
     noise: Float[Tensor, "b"]
 
 
+@torch.no_grad()
 def compare_levels(
     pyramid: FeaturePyramid,
     queries: Float[Tensor, "b 3 h w"],

@@ -5,6 +5,7 @@ of a residual is modeled as `floor + edge * g`, where g is the squared local gra
 an edge much is normal, on a flat face little is. A residual counts by how many times it exceeds what is expected.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,7 +108,17 @@ def squared_gradient(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h
     x = F.pad(features, (1, 1, 1, 1), mode="replicate")
     across = 0.5 * (x[..., 1:-1, 2:] - x[..., 1:-1, :-2])
     down = 0.5 * (x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
-    return F.max_pool2d(across.square() + down.square(), 3, stride=1, padding=1)
+    return _largest_near(across.square() + down.square())
+
+
+def _largest_near(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The largest of 3x3 pixels."""
+    if x.device.type != "cpu":
+        return F.max_pool2d(x, 3, stride=1, padding=1)
+    # The same, several times as fast there: max_pool2d also notes where each largest one lies.
+    x = F.pad(x, (1, 1, 1, 1), value=-math.inf)
+    x = torch.maximum(torch.maximum(x[..., :-2], x[..., 1:-1]), x[..., 2:])
+    return torch.maximum(torch.maximum(x[..., :-2, :], x[..., 1:-1, :]), x[..., 2:, :])
 
 
 def shown_object(renderings: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, "b h w"]:
@@ -117,6 +128,8 @@ def shown_object(renderings: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, "b h w"]:
 
 def shown_at(shown: Bool[Tensor, "b h w"], height: int, width: int) -> Bool[Tensor, "b a c"]:
     """The same at the size of a feature level: wherever any of what is under it shows the object."""
+    if shown.shape[1:] == (height, width):
+        return shown
     return F.adaptive_max_pool2d(shown[:, None].float(), (height, width))[:, 0] > 0
 
 

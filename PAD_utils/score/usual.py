@@ -14,7 +14,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
-from PAD_utils.score.anomaly import Ratios, Scores, residual_ratios, score_pairs, score_ratios
+from PAD_utils.score.anomaly import Ratios, Scores, ratios_of, score_pairs, score_ratios
 from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate
 from PAD_utils.score.levels import PAIRS_PER_BATCH, Levels, ScoreConfig, compare_levels, compared_size, usual_size
@@ -25,9 +25,9 @@ from PAD_utils.score.parts import Evidence, GoodParts, PartDecision, evidence, j
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.transfer import to_device
 
-_NOISE_VIEWS = 16  # of the good views, for the level of noise that is in them
+_KEPT_VIEWS = 32  # of which colors and features are kept while they are learned from, some 10 MB each
 _ADDED_NOISE = (0.01, 0.02, 0.04)  # of white, standard deviation
-_NOISY_VIEWS = 32  # of the good views, at most, that are scored with noise added
+_NOISY_VIEWS = 16  # of the good views, at most, that are scored with noise added
 _RATE = 0.01  # of false alarms, for whose threshold the answer to noise is learned; others differ little
 
 
@@ -78,6 +78,7 @@ class _Group(NamedTuple):
     views: list[Posed]
     normality: Normality
     numbers: list[int]
+    levels: Levels | None = None  # where they are known already
 
     @property
     def cameras(self) -> list[Camera]:
@@ -148,11 +149,15 @@ class Comparer:
             nothing = Usual(None, None, None, [], [])
             return replace(nothing, seen_scores=self._plain(seen), held_out_scores=self._plain(held_out))
         teachers, first = held_out or seen, len(seen) if held_out else 0
-        statistics = _statistics(self._levels(teachers))
+        kept = list(self._levels(teachers)) if len(teachers) <= _KEPT_VIEWS else []
+        statistics = _statistics(kept or self._levels(teachers))
         normality = statistics.finish()
-        normality = replace(normality, noise=_usual_noise(self._levels(_thinned(teachers, _NOISE_VIEWS)), normality))
-        own = replace(statistics.without_own(), noise=normality.noise)
-        groups = [*self._groups(seen[:first], normality), *self._groups(teachers, own, first)]
+        noise = _usual_noise(kept or self._levels(_thinned(teachers, _KEPT_VIEWS)), normality)
+        normality, own = replace(normality, noise=noise), replace(statistics.without_own(), noise=noise)
+        taught = self._groups(teachers, own, first)
+        if kept:
+            taught = (group._replace(levels=one) for group, one in zip(taught, kept, strict=True))
+        groups = [*self._groups(seen[:first], normality), *taught]
         local, judged, places = self._judged(groups)
         usual = Usual(normality, local, None, judged.scores[: len(seen)], judged.scores[len(seen) :], places)
         try:
@@ -215,8 +220,7 @@ class Comparer:
         return score_ratios(ratios, self.config, (height, width), usual)
 
     def _ratios(self, group: _Group) -> Ratios:
-        queries, renderings, shown = self._pairs([view.image for view in group.views], group.cameras)
-        return residual_ratios(self.pyramid, queries, renderings, self.config, group.normality, shown)
+        return ratios_of(group.levels or next(self._levels(group.views)), group.normality)
 
     def _plain(self, views: Sequence[Posed]) -> list[float]:
         nothing, scores = Usual(None, None, None, [], []), []
@@ -256,7 +260,7 @@ def learn_normality(
     """What residuals of good views look like: pictures of the good object with their renderings at refined poses."""
     pairs = list(zip(queries.split(1), renderings.split(1), strict=True))
     normality = _statistics(compare_levels(pyramid, *pair, config) for pair in pairs).finish()
-    some = (compare_levels(pyramid, *pair, config) for pair in _thinned(pairs, _NOISE_VIEWS))
+    some = (compare_levels(pyramid, *pair, config) for pair in _thinned(pairs, _KEPT_VIEWS))
     return replace(normality, noise=_usual_noise(some, normality))
 
 

@@ -10,36 +10,34 @@
 namespace gs {
 namespace {
 
-// The drawn Gaussians of one view sorted by depth. Depths are positive, so their bits sort like their values.
+// The drawn Gaussians of one view sorted by depth. Depths are positive, so their bits sort like their values; counted from
+// the nearest, those of an object take 24 bits or so, two digits.
 void sort_by_depth(const Splat<float>* splats, std::vector<int32_t>& order) {
-    constexpr int DIGIT_BITS = 11, DIGITS = 3, SIZE = 1 << DIGIT_BITS;
+    constexpr int DIGIT_BITS = 12, SIZE = 1 << DIGIT_BITS;
     struct Item {
         uint32_t key;
         int32_t index;
     };
-    const size_t count = order.size();
-    std::vector<Item> items(count), sorted(count);
-    std::vector<uint32_t> histogram(DIGITS * SIZE, 0);
-    for (size_t k = 0; k < count; ++k) {
+    std::vector<Item> items(order.size()), sorted(order.size());
+    uint32_t least = UINT32_MAX, most = 0;
+    for (size_t k = 0; k < order.size(); ++k) {
         uint32_t key;
         std::memcpy(&key, &splats[order[k]].projection.depth, sizeof key);
         items[k] = {key, order[k]};
-        for (int d = 0; d < DIGITS; ++d) ++histogram[d * SIZE + ((key >> (d * DIGIT_BITS)) & (SIZE - 1))];
+        least = std::min(least, key), most = std::max(most, key);
     }
-    for (int d = 0; d < DIGITS; ++d) {
-        uint32_t* bucket = histogram.data() + d * SIZE;
-        const int shift = d * DIGIT_BITS;
-        if (count && bucket[(items[0].key >> shift) & (SIZE - 1)] == count) continue;  // this digit is the same for all
-        uint32_t begin = 0;
-        for (int value = 0; value < SIZE; ++value) {
-            const uint32_t size = bucket[value];
-            bucket[value] = begin;
+    for (int shift = 0; shift < 32 && most > least && (most - least) >> shift; shift += DIGIT_BITS) {
+        uint32_t next[SIZE] = {}, begin = 0;
+        for (const Item& item : items) ++next[((item.key - least) >> shift) & (SIZE - 1)];
+        for (uint32_t& bucket : next) {
+            const uint32_t size = bucket;
+            bucket = begin;
             begin += size;
         }
-        for (const Item& item : items) sorted[bucket[(item.key >> shift) & (SIZE - 1)]++] = item;
+        for (const Item& item : items) sorted[next[((item.key - least) >> shift) & (SIZE - 1)]++] = item;
         items.swap(sorted);
     }
-    for (size_t k = 0; k < count; ++k) order[k] = items[k].index;
+    for (size_t k = 0; k < order.size(); ++k) order[k] = items[k].index;
 }
 
 [[maybe_unused]] void sort_by_depth(const Splat<double>* splats, std::vector<int32_t>& order) {

@@ -2,6 +2,7 @@
 // 2015) on the raw parameters with the statistics that density control reads. One pass over memory each.
 
 #include <algorithm>
+#include <vector>
 
 #include "parallel.h"
 #include "simd.h"
@@ -64,16 +65,17 @@ struct Adam {
     T beta1, beta2, epsilon;
     T mean_correction, root_correction;  // 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t)
 
-    // Updates the elements [begin, end); `chain(i, size)` is the derivative of what is drawn in the parameter.
-    template <typename Chain>
-    void update(const Parameter<T>& p, int64_t begin, int64_t end, T rate, Chain chain) const {
+    // Updates the elements [begin, end) at the rates `rate(i, size)`; `chain(i, size)` is the derivative of what is drawn
+    // in the parameter.
+    template <typename Rate, typename Chain>
+    void update(const Parameter<T>& p, int64_t begin, int64_t end, Rate rate, Chain chain) const {
         for_each_piece<T>(begin, end, [&](int64_t i, int size) {
             const Simd<T> g = load_some(p.gradient + i, size) * chain(i, size);
             const Simd<T> average = load_some(p.average + i, size) * beta1 + g * (T(1) - beta1);
             const Simd<T> square = load_some(p.square + i, size) * beta2 + g * g * (T(1) - beta2);
             store_some(p.average + i, average, size);
             store_some(p.square + i, square, size);
-            const Simd<T> step = average * (rate * mean_correction) / (sqrt_lanes(square) * root_correction + epsilon);
+            const Simd<T> step = average * (rate(i, size) * mean_correction) / (sqrt_lanes(square) * root_correction + epsilon);
             store_some(p.value + i, load_some(p.value + i, size) - step, size);
         });
     }
@@ -99,30 +101,38 @@ struct Statistics {
     }
 };
 
+// The rates of harmonics, of which the constant one learns at another. A vector holds those of several Gaussians: going
+// Gaussian by Gaussian, with vectors half empty, takes six times as long.
+template <typename T>
+struct HarmonicRates {
+    int64_t period;        // elements of one Gaussian
+    std::vector<T> table;  // from any place within a period on, a vector's length
+
+    HarmonicRates(int64_t sh_count, T constant, T others) : period(3 * sh_count), table(period + LANES<T>) {
+        for (int64_t k = 0; k < int64_t(table.size()); ++k) table[k] = k % period < 3 ? constant : others;
+    }
+    Simd<T> operator()(int64_t i, int) const { return load(table.data() + i % period); }
+};
+
 // `rates`: means, log_scales, quats, opacity_logits, the constant harmonic, the other harmonics.
 template <typename T>
 void update(int64_t count, int64_t sh_count, const Parameter<T>* parameters, const T* scales, const T* opacities,
             const double* rates, const Adam<T>& adam, const Statistics<T>& statistics) {
     const auto plain = [](int64_t, int) { return splat<T>(1); };
+    const auto at = [&](int parameter) { return [=](int64_t, int) { return T(rates[parameter]); }; };
+    const HarmonicRates<T> at_harmonics(sh_count, T(rates[4]), T(rates[5]));
 #pragma omp parallel for schedule(static)
     for (int64_t begin = 0; begin < count; begin += CHUNK) {
         const int64_t end = std::min(begin + CHUNK, count);
-        adam.update(parameters[0], 3 * begin, 3 * end, T(rates[0]), plain);
-        adam.update(parameters[1], 3 * begin, 3 * end, T(rates[1]),
+        adam.update(parameters[0], 3 * begin, 3 * end, at(0), plain);
+        adam.update(parameters[1], 3 * begin, 3 * end, at(1),
                     [&](int64_t i, int size) { return load_some(scales + i, size); });
-        adam.update(parameters[2], 4 * begin, 4 * end, T(rates[2]), plain);
-        adam.update(parameters[3], begin, end, T(rates[3]), [&](int64_t i, int size) {
+        adam.update(parameters[2], 4 * begin, 4 * end, at(2), plain);
+        adam.update(parameters[3], begin, end, at(3), [&](int64_t i, int size) {
             const Simd<T> opacity = load_some(opacities + i, size);
             return opacity * (T(1) - opacity);
         });
-        if (sh_count == 1)
-            adam.update(parameters[4], 3 * begin, 3 * end, T(rates[4]), plain);
-        else
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t first = 3 * sh_count * i;
-                adam.update(parameters[4], first, first + 3, T(rates[4]), plain);
-                adam.update(parameters[4], first + 3, first + 3 * sh_count, T(rates[5]), plain);
-            }
+        adam.update(parameters[4], 3 * sh_count * begin, 3 * sh_count * end, at_harmonics, plain);
         for (int64_t i = begin; i < end; ++i) statistics.add(count, i);
     }
 }
