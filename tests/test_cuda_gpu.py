@@ -1,5 +1,7 @@
 """On a GPU: the CUDA kernels against the CPU's, through the operations that users call."""
 
+from typing import Any
+
 import pytest
 import torch
 from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
@@ -8,6 +10,7 @@ from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda.rasterize import project_and_bin
 
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.pose import graph
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.training.engine_cpu import CpuEngine
@@ -210,6 +213,26 @@ def test_pose_search_by_a_graph_is_the_same() -> None:
         (found,) = refiner.refine(on_gpu, pictures[i : i + 1], starts[i : i + 1])
         (expected,) = GaussNewtonRefiner().refine(model, pictures[i : i + 1], starts[i : i + 1])
         assert found.converged and pose_error(found.camera, expected.camera).rotation_deg < 5e-3
+
+
+def test_a_graph_is_recorded_once_for_each_number_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a station asks, which takes as many photographs at once as wait."""
+    recorded: list[int] = []
+    real = graph._Graph
+
+    def record(*given: Any) -> Any:
+        recorded.append(len(given[1].background))
+        return real(*given)
+
+    monkeypatch.setattr(graph, "_Graph", record)
+    refiner, model = GaussNewtonRefiner(), lopsided(500)
+    camera = camera_at((1, 0.3, 0.4), 128, 128)
+    picture, starts = photograph(model, camera), [disturbed(camera, model, 9, 0.05, seed) for seed in (1, 2)]
+    on_gpu = model.to("cuda")
+    for count in (1, 2, 1, 2, 3, 1, 2, 3):
+        for found in refiner.refine(on_gpu, torch.stack([picture] * count), [starts] * count):
+            assert found.converged and pose_error(found.camera, camera).rotation_deg < 0.1
+    assert sorted(recorded) == [1, 2, 3]
 
 
 def test_clouds_of_any_size_are_simplified() -> None:

@@ -11,8 +11,10 @@ from torch import Tensor
 from gaussian_splatting.pose.search import Scene, SearchResult
 
 Search = Callable[[Scene, PoseState], SearchResult]
+_Sizes = tuple[torch.Size, ...]
 _FIRST_ENTRIES = 1 << 22  # of tile lists: 84 MB
 _FEW_PICTURES = 4  # more keep a GPU busy by themselves, and their graph would take much memory
+_MOST_GRAPHS = 4  # one for each number of few pictures; recording one takes longer than ten searches
 
 
 def search_buffers(device: torch.device) -> ListBuffers:
@@ -27,19 +29,22 @@ class GpuSearch:
         """`buffers` may serve other searches too, one after the other."""
         self._search = search
         self._buffers = buffers
-        self._sizes: list[torch.Size] = []
-        self._graph: _Graph | None = None
+        self._graphs: dict[_Sizes, _Graph | None] = {}  # None: these came once; the last used last
 
     def __call__(self, scene: Scene, state: PoseState) -> SearchResult:
         """From the second time on that pictures and poses of the same sizes come, by a graph."""
-        sizes = [tensor.shape for tensor in _tensors(scene, state)]
-        if sizes == self._sizes and len(scene.background) <= _FEW_PICTURES:
-            if self._graph is None:
-                self._graph = _Graph(self._search, scene, state, self._buffers.capacity)
-            found = self._graph(scene, state)
-            if not self._graph.buffers.grow():
-                return found
-        self._sizes, self._graph = sizes, None
+        if len(scene.background) <= _FEW_PICTURES:
+            sizes = tuple(tensor.shape for tensor in _tensors(scene, state))
+            known, graph = sizes in self._graphs, self._graphs.pop(sizes, None)
+            if known:
+                graph = graph or _Graph(self._search, scene, state, self._buffers.capacity)
+                found = graph(scene, state)
+                if not graph.buffers.grow():
+                    self._graphs[sizes] = graph
+                    return found
+            if len(self._graphs) >= _MOST_GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            self._graphs[sizes] = None
         while True:
             found = self._search(scene._replace(buffers=self._buffers), state)
             if not self._buffers.grow():
