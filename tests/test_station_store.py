@@ -46,6 +46,7 @@ class FakeModels(Models):
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self._batch = 16
         self.go = threading.Event()
 
     def judge(self, parts: Sequence[Part]) -> list[Judged]:
@@ -79,6 +80,7 @@ def test_an_answer_is_in_the_database_before_it_is_given(tmp_path: Path) -> None
     line.stop()
     assert seen == [1] * 20
     assert max(models.batches) > 1 and sum(models.batches) == 20
+    assert [models.at_once(waiting) for waiting in (1, 15, 16, 40)] == [4, 4, 16, 16]
 
 
 def test_commits_are_flushed(tmp_path: Path) -> None:

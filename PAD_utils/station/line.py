@@ -95,11 +95,9 @@ class Line:
         return all(worker.is_alive() for worker in self._workers)
 
     def _work(self, models: Models) -> None:
-        most = (
-            self._limits.batch if models.device.type == "cuda" else 1
-        )  # a CPU gains nothing, and the first would wait
         while (part := self._waiting.get()) is not None:
             batch = [part]
+            most = models.at_once(len(batch) + self._waiting.qsize())
             while len(batch) < most:
                 try:
                     further = self._waiting.get_nowait()

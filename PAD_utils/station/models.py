@@ -17,6 +17,8 @@ from PAD_utils.station.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_FEW_PARTS = 4
+
 
 @dataclass(frozen=True)
 class Served:
@@ -37,15 +39,23 @@ class Models:
     """Judges parts; for one thread. Raises UserError for a class that is not trained."""
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
-        self.device = device
+        self.device, self._batch = device, settings.limits.batch
         self.served = {name: _load(settings, name, device) for name in settings.classes}
 
     def warm_up(self) -> None:
-        """Judges a rendering of each class, alone and in a batch: the first time takes longer."""
+        """Judges a rendering of each class, of every number that will come at once and twice: the first time takes
+        longer, and the second records a graph of the pose search."""
         for served in self.served.values():
             image = _typical_picture(served.inspector)
-            for count in (1, 2) if self.device.type == "cuda" else (1,):
+            for count in sorted(2 * list(range(1, self.at_once(0) + 1))):
                 served.inspector.inspect_many([image] * count)
+
+    def at_once(self, waiting: int) -> int:
+        """How many parts to judge together while others wait. On a GPU a few, whose pose search is a recorded graph: of
+        more the first would wait long, but where very many wait, they are all the sooner done. A CPU gains nothing."""
+        if self.device.type != "cuda":
+            return 1
+        return self._batch if waiting >= self._batch else min(self._batch, _FEW_PARTS)
 
     def judge(self, parts: Sequence[Part]) -> list[Judged]:
         """One result per part, in order. Parts of a known class are judged together; one of several is judged as each,

@@ -20,7 +20,7 @@ _SHORTEST_TOKEN = 16  # characters
 class Limits:
     """What is taken at most. `parts_in_flight` and `pixels_in_flight`: accepted and not yet answered, of all clients
     together. `upload_s`: seconds that a request may take to arrive. `listeners`: pages that are told at once.
-    `batch`: photographs that a GPU judges together."""
+    `batch`: parts that a GPU judges together when so many wait."""
 
     pictures_per_part: int = 12
     picture_bytes: int = 32 << 20

@@ -1,6 +1,7 @@
 """A station without its web server: models, line, store, watched folder, and the way of a part through them."""
 
 import asyncio
+import gc
 import logging
 import time
 import uuid
@@ -64,6 +65,8 @@ class Station:
         self.pictures.remove_unknown({row[0] for row in self.store.select("SELECT id FROM parts WHERE has_pictures")})
         for models in self.models:
             models.warm_up()
+        gc.collect()
+        gc.freeze()  # a look through all that was loaded, which stays, would make a photograph wait for 0.1 s
         self.line.start()
         if self._watcher is not None:
             self._watcher.start()
