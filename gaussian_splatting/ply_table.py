@@ -106,10 +106,10 @@ def _rest(file: BinaryIO) -> int:
 
 
 def _text_rows(file: BinaryIO, count: int, dtype: np.dtype) -> np.ndarray:
-    rows = []
+    rows, width = [], len(dtype.names or ())
     for _ in range(count):
         row = tuple(file.readline().split())
-        if len(row) != len(dtype):
-            raise ValueError(f"a row does not hold {len(dtype)} numbers")
+        if len(row) != width:
+            raise ValueError(f"a row does not hold {width} numbers")
         rows.append(row)
     return np.array(rows, dtype)
