@@ -109,7 +109,7 @@ def _text_rows(file: BinaryIO, count: int, dtype: np.dtype) -> np.ndarray:
     rows, width = [], len(dtype.names or ())
     for _ in range(count):
         row = tuple(file.readline().split())
-        if len(row) != width:
+        if not row or len(row) != width:
             raise ValueError(f"a row does not hold {width} numbers")
         rows.append(row)
     return np.array(rows, dtype)

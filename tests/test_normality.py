@@ -114,6 +114,30 @@ def test_blank_and_saturated_pictures_are_left_alone() -> None:
     torch.testing.assert_close(matched_exposure(bricks(1, 32), white, everywhere), bricks(1, 32))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_rendering_that_shows_nothing_keeps_its_exposure(count: int) -> None:
+    rendering, query = torch.rand(2, count, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    nothing = torch.zeros(count, 96, 96, dtype=torch.bool)
+    torch.testing.assert_close(matched_exposure(rendering, query, nothing), rendering)
+
+
+def test_one_picture_alone_is_matched_as_among_others() -> None:
+    rendering, query = torch.rand(2, 2, 3, 96, 96, generator=torch.Generator().manual_seed(2))
+    shown = torch.rand(2, 96, 96, generator=torch.Generator().manual_seed(3)) > 0.7
+    query = 0.8 * rendering + 0.1 * query
+    together = matched_exposure(rendering, query, shown)
+    alone = [matched_exposure(rendering[i : i + 1], query[i : i + 1], shown[i : i + 1]) for i in (0, 1)]
+    torch.testing.assert_close(torch.cat(alone), together)
+
+
+def test_the_largest_of_nine_pixels_is_that_of_max_pooling() -> None:
+    features = torch.rand(2, 5, 17, 23, generator=torch.Generator().manual_seed(4))
+    x = torch.nn.functional.pad(features, (1, 1, 1, 1), mode="replicate")
+    across, down = 0.5 * (x[..., 1:-1, 2:] - x[..., 1:-1, :-2]), 0.5 * (x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
+    expected = torch.nn.functional.max_pool2d(across.square() + down.square(), 3, stride=1, padding=1)
+    assert torch.equal(squared_gradient(features), expected)
+
+
 def test_scores_hardly_move_with_exposure() -> None:
     good = bricks(2)
     renderings = misaligned(good)
