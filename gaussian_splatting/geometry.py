@@ -2,12 +2,21 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 # a^2 below which six terms of the series of (a - sin(a))/a^3 and its kin are exact to rounding: the first term left out
 # is about a^12 / 15! of the first, and 1e9 is well below 15!.
 _SERIES_BELOW = {dtype: float(torch.finfo(dtype).eps * 1e9) ** (1 / 6) for dtype in (torch.float32, torch.float64)}
+
+
+def smallest_three(quats: Float[np.ndarray, "n 4"]) -> tuple[Int64[np.ndarray, "n"], Float[np.ndarray, "n 3"]]:
+    """Which part of each quaternion, made a unit one, is the largest; and the other three, of the sign that makes the
+    largest positive: it follows from them, and they lie within sqrt(1/2). Formats of splats store rotations so."""
+    q = quats / np.linalg.norm(quats, axis=1, keepdims=True).clip(1e-12)
+    largest = np.abs(q).argmax(1)
+    q = q * np.where(q[np.arange(len(q)), largest] < 0, -1, 1)[:, None]
+    return largest, q[np.arange(4) != largest[:, None]].reshape(-1, 3)
 
 
 def rotation_coefficients(

@@ -99,8 +99,11 @@ def test_names_that_are_one_file_on_some_system_are_refused(fake_mad: Path, name
     good = fake_mad / NAME / "test" / "good"
     for name in names:
         shutil.copy(good / "0.png", good / f"{name}.png")
-    if len({path.name for path in good.iterdir()}) < 5:
-        pytest.skip("this file system takes both names for one")
+    if (
+        len(list(good.iterdir())) < 5
+    ):  # this file system takes both names for one: nothing can meet, and nothing is lost
+        assert {f.path for f in list_class(fake_mad, NAME).test if f.defect == "good"} == set(good.iterdir())
+        return
     with pytest.raises(UserError, match="two pictures go by the name good/.* and good/.*capitals"):
         load_class(fake_mad, NAME)
     with pytest.raises(UserError, match="would both become ./test/good/"):

@@ -59,7 +59,7 @@ class FakeModels(Models):
 
 def make_line(store: Store, folder: Path, told: Callable, keep: int = 100) -> tuple[Line, FakeModels]:
     models = FakeModels()
-    line = Line([models], store, Pictures(folder / "pictures"), Limits(), keep, told)
+    line = Line([models], store, Pictures(folder / "pictures"), keep, told)
     line.start()
     return line, models
 

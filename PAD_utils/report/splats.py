@@ -1,4 +1,4 @@
-"""A model as a page shows it: one color and a heat per Gaussian, about 14 bytes each, packed as text.
+"""A model as a page shows it: one color and a heat per Gaussian, about 14 bytes each, 18 as text.
 
 A byte plane per quantity in Morton order, neighbors as differences, deflated: browsers inflate it by themselves
 (DecompressionStream). `viewer/decode.js` is the reader.
@@ -17,6 +17,7 @@ from torch import Tensor
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.formats.morton import morton_order
 from gaussian_splatting.gaussians import SH_C0, Gaussians
+from gaussian_splatting.geometry import smallest_three
 from gaussian_splatting.rendering import render
 
 _POSITION_STEPS = 2**16 - 1
@@ -94,10 +95,7 @@ def _differences(values: UInt8[np.ndarray, "n c"]) -> UInt8[np.ndarray, "n c"]:
 def _rotation_bytes(quats: Float[np.ndarray, "n 4"]) -> UInt8[np.ndarray, "n 3"]:
     """The three smaller parts of the unit quaternion (w, x, y, z), 7 bits each, the largest made positive. Which one
     that is stands in the highest bits of the first two bytes."""
-    q = quats / np.linalg.norm(quats, axis=1, keepdims=True).clip(1e-12)
-    largest = np.abs(q).argmax(1)
-    q = q * np.where(q[np.arange(len(q)), largest] < 0, -1, 1)[:, None]
-    others = q[np.arange(4) != largest[:, None]].reshape(-1, 3)
+    largest, others = smallest_three(quats)
     found = np.round((others * np.sqrt(0.5) + 0.5) * _ROTATION_STEPS).clip(0, _ROTATION_STEPS).astype(np.uint8)
     found[:, 0] |= ((largest & 1) << 7).astype(np.uint8)
     found[:, 1] |= ((largest >> 1) << 7).astype(np.uint8)

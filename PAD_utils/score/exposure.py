@@ -34,7 +34,7 @@ def matched_exposure(
     stride = max(1, renderings.shape[2] * renderings.shape[3] // _SAMPLES)
     x, y = renderings.flatten(2)[..., ::stride], queries.flatten(2)[..., ::stride]
     object_ = shown.flatten(1)[:, None, ::stride]
-    if len(x) == 1 and object_.any():  # as on a CPU: the same samples, without those that weigh nothing
+    if x.device.type == "cpu" and len(x) == 1 and object_.any():  # the same samples, without those that weigh nothing
         places = object_[0, 0].nonzero()[:, 0]
         x, y, object_ = x[..., places], y[..., places], object_[..., places]
     inside = (y > _SATURATED[0]) & (y < _SATURATED[1]) & object_

@@ -24,7 +24,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.rendering import render_colors
 from PAD_utils.score import resample
-from PAD_utils.score.on_model import brought_back
+from PAD_utils.score.on_model import on_cells
 
 _KAPPA = 20.0  # of the von Mises-Fisher weights of directions: half at 15 degrees, a step of MAD-Sim's rig
 _NEAREST = 40  # views that are averaged: of MAD-Sim's 210 the others together weigh less than a fiftieth
@@ -85,12 +85,8 @@ class LocalStatistics:
 
     def add(self, camera: Camera, ratios: Float[Tensor, "l h w"]) -> None:
         """The ratios of one good view, in pixels of `camera`."""
-        on_gaussians = brought_back(self._gaussians, camera, torch.cat((ratios, torch.ones_like(ratios[:1]))))
-        sums = on_gaussians.new_zeros(len(on_gaussians), self._count)
-        sums.index_add_(1, self._cells, on_gaussians)
-        pixels = sums[-1].clamp(0, torch.finfo(torch.float16).max)
-        means = (sums[:-1] / sums[-1].clamp_min(1e-6)).clamp(0, torch.finfo(torch.float16).max)
-        self._views.append((_direction(camera, self._center), means.half(), pixels.half()))
+        found = on_cells(self._gaussians, self._cells, self._count, camera, ratios)
+        self._views.append((_direction(camera, self._center), *found))
 
     def finish(self) -> LocalNormality:
         """What was gathered. Raises ValueError if no view was added."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
@@ -41,6 +41,24 @@ def brought_back(gaussians: Gaussians, camera: Camera, maps: Float[Tensor, "l h 
             loss = (image[: len(some)] * some).sum()
             found.append(torch.autograd.grad(loss, colors)[0].T[: len(some)])
     return torch.cat(found)
+
+
+class OnCells(NamedTuple):
+    """Per cell of Gaussians: the mean of each map over the pixels that show it, and how many pixels do; float16."""
+
+    means: Float[Tensor, "l c"]
+    pixels: Float[Tensor, "c"]
+
+
+def on_cells(
+    gaussians: Gaussians, cells: Int[Tensor, "n"], count: int, camera: Camera, maps: Float[Tensor, "l h w"]
+) -> OnCells:
+    """Maps of one photograph brought onto cells, by the number of each Gaussian's cell below `count`."""
+    on_gaussians = brought_back(gaussians, camera, torch.cat((maps, torch.ones_like(maps[:1]))))
+    sums = on_gaussians.new_zeros(len(on_gaussians), count).index_add_(1, cells, on_gaussians)
+    largest = torch.finfo(torch.float16).max
+    means = (sums[:-1] / sums[-1].clamp_min(1e-6)).clamp(0, largest)
+    return OnCells(means.half(), sums[-1].clamp(0, largest).half())
 
 
 def on_model(gaussians: Gaussians, cameras: Sequence[Camera], maps: Sequence[Float[Tensor, "_ _"]]) -> OnModel:

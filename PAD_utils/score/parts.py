@@ -1,7 +1,7 @@
 """Several photographs of one part: their maps brought together on the model, and one decision.
 
 A defect that several photographs show a little is evidence that none of them is alone. So the maps are brought onto
-cells of the model by blending weights (`brought_back`), and what photographs show of the same cell is added up.
+cells of the model by blending weights (`on_cells`), and what photographs show of the same cell is added up.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from torch import Tensor
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from PAD_utils.score.calibration import as_fresh, upper_quantile
-from PAD_utils.score.on_model import brought_back
+from PAD_utils.score.on_model import on_cells
 
 _SEEN_PX = 1.0  # pixels, at half the size of comparison, from which on a photograph is a full witness of a cell
 _WAYS = 24  # to form parts of the good views; thresholds are averaged over them
@@ -61,12 +61,8 @@ def evidence(
     count, found = int(cells.max()) + 1, []
     for camera, one in zip(cameras, maps, strict=True):
         small = F.interpolate(one[None, None].to(gaussians.means), (camera.height, camera.width), mode="area")[0]
-        on_gaussians = brought_back(gaussians, camera, torch.cat((small, torch.ones_like(small))))
-        sums = on_gaussians.new_zeros(2, count)
-        found.append(sums.index_add_(1, cells.long(), on_gaussians))
-    sums, pixels = torch.stack(found, 1)
-    largest = torch.finfo(torch.float16).max
-    return Evidence((sums / pixels.clamp_min(1e-6)).clamp(0, largest).half(), pixels.clamp(0, largest).half())
+        found.append(on_cells(gaussians, cells, count, camera, small))
+    return Evidence(torch.cat([one.means for one in found]), torch.stack([one.pixels for one in found]))
 
 
 def joined(some: Sequence[Evidence]) -> Evidence:

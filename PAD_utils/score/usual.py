@@ -25,7 +25,9 @@ from PAD_utils.score.parts import Evidence, GoodParts, PartDecision, evidence, j
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.transfer import to_device
 
-_KEPT_VIEWS = 32  # of which colors and features are kept while they are learned from, some 10 MB each
+# Of so many good views colors and features are kept while they are learned from, some 10 MB each. Where there are more,
+# the level of noise in them is learned from as many.
+_KEPT_VIEWS = 32
 _ADDED_NOISE = (0.01, 0.02, 0.04)  # of white, standard deviation
 _NOISY_VIEWS = 16  # of the good views, at most, that are scored with noise added
 _RATE = 0.01  # of false alarms, for whose threshold the answer to noise is learned; others differ little
@@ -220,7 +222,7 @@ class Comparer:
         return score_ratios(ratios, self.config, (height, width), usual)
 
     def _ratios(self, group: _Group) -> Ratios:
-        return ratios_of(group.levels or next(self._levels(group.views)), group.normality)
+        return ratios_of(group.levels or self._compared(group.views), group.normality)
 
     def _plain(self, views: Sequence[Posed]) -> list[float]:
         nothing, scores = Usual(None, None, None, [], []), []
@@ -230,10 +232,13 @@ class Comparer:
         return torch.cat(scores).tolist() if scores else []
 
     def _levels(self, views: Sequence[Posed]) -> Iterator[Levels]:
-        for some in self._together(views):
-            images, cameras, _ = zip(*views[some], strict=True)
-            queries, renderings, shown = self._pairs(images, cameras)
-            yield compare_levels(self.pyramid, queries, renderings, self.config, shown)
+        return (self._compared(views[some]) for some in self._together(views))
+
+    def _compared(self, views: Sequence[Posed]) -> Levels:
+        """Views that are compared together."""
+        images, cameras, _ = zip(*views, strict=True)
+        queries, renderings, shown = self._pairs(images, cameras)
+        return compare_levels(self.pyramid, queries, renderings, self.config, shown)
 
     def _halved(self, cameras: Sequence[Camera]) -> list[Camera]:
         """The cameras of maps of what is usual."""

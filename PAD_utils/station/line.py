@@ -60,10 +60,10 @@ class Line:
     """
 
     def __init__(
-        self, models: Sequence[Models], store: Store, pictures: Pictures, limits: Limits, keep: int,
+        self, models: Sequence[Models], store: Store, pictures: Pictures, keep: int,
         told: Callable[[dict[str, Any]], None],
     ) -> None:  # fmt: skip
-        self._store, self._pictures, self._limits, self._keep, self._told = store, pictures, limits, keep, told
+        self._store, self._pictures, self._keep, self._told = store, pictures, keep, told
         self._waiting: queue.Queue[Part | None] = queue.Queue()
         self._finishing, self._drawing = ThreadPoolExecutor(1, "finish"), ThreadPoolExecutor(1, "draw")
         self._unpruned = 0

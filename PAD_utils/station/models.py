@@ -17,7 +17,7 @@ from PAD_utils.station.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_FEW_PARTS = 4
+_FEW_PARTS = 4  # of one photograph each: pose/graph.py records searches of as many pictures
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,14 @@ class Models:
         self.served = {name: _load(settings, name, device) for name in settings.classes}
 
     def warm_up(self) -> None:
-        """Judges a rendering of each class, of every number that will come at once and twice: the first time takes
-        longer, and the second records a graph of the pose search."""
+        """Judges a rendering of each class, of every number that will come at once: the first time takes longer, and on
+        a GPU the second records a graph of the pose search."""
+        times = 2 if self.device.type == "cuda" else 1
         for served in self.served.values():
             image = _typical_picture(served.inspector)
-            for count in sorted(2 * list(range(1, self.at_once(0) + 1))):
-                served.inspector.inspect_many([image] * count)
+            for count in range(1, self.at_once(0) + 1):
+                for _ in range(times):
+                    served.inspector.inspect_many([image] * count)
 
     def at_once(self, waiting: int) -> int:
         """How many parts to judge together while others wait. On a GPU a few, whose pose search is a recorded graph: of

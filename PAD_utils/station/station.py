@@ -44,7 +44,7 @@ class Station:
         self.events = Events(settings.limits.listeners)
         self.admission = Admission(settings.limits)
         self.line = Line(
-            self.models, self.store, self.pictures, settings.limits, settings.keep,
+            self.models, self.store, self.pictures, settings.keep,
             lambda answer: self.events.publish("part", answer),
         )  # fmt: skip
         self._decoding = asyncio.Semaphore(_DECODING)

@@ -16,6 +16,7 @@ from torch import Tensor
 from gaussian_splatting.files import replacing
 from gaussian_splatting.formats.morton import morton_order
 from gaussian_splatting.gaussians import SH_C0, Gaussians
+from gaussian_splatting.geometry import smallest_three
 from gaussian_splatting.ply_table import read_tables, write_tables
 
 _CHUNK = 256
@@ -113,10 +114,7 @@ def _unpack(packed: np.ndarray, layout: Any, chunks: np.ndarray) -> Float[Tensor
 
 
 def _pack_rotations(quats: Float[np.ndarray, "n 4"]) -> UInt32[np.ndarray, "n"]:
-    q = quats / np.linalg.norm(quats, axis=1, keepdims=True).clip(1e-12)
-    largest = np.abs(q).argmax(1)
-    q = q * np.where(q[np.arange(len(q)), largest] < 0, -1, 1)[:, None]
-    others = q[np.arange(4) != largest[:, None]].reshape(-1, 3)  # the largest follows from them; within sqrt(1/2)
+    largest, others = smallest_three(quats)
     levels = np.round((others * np.sqrt(0.5) + 0.5) * 1023).clip(0, 1023).astype(np.uint32)
     a, b, c = (levels[:, i] << np.uint32(shift) for i, shift in enumerate((20, 10, 0)))
     return (largest.astype(np.uint32) << np.uint32(30)) | a | b | c
