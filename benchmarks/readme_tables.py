@@ -32,6 +32,11 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def command(benchmark: str, *arguments: str) -> str:
+    """What made a figure, as one types it."""
+    return f"`{' '.join(('python -m benchmarks.' + benchmark, *arguments))}`"
+
+
 def percent(value: float | None) -> str:
     return "undefined" if value is None else f"{100 * value:.2f}"
 
@@ -91,7 +96,13 @@ def _jobs() -> list[list[str]]:
                 content["machine"]["device"],
                 f"image AUROC / pixel AUROC / AUPRO {quality} %; training {seconds['train']:.0f} s, "
                 f"{1000 * each:.0f} ms per picture",
-                "`bench_job`",
+                command(
+                    "bench_job",
+                    f"DATA {content['figures']['class']}",
+                    *content["figures"]["flags"],
+                    "--name",
+                    path.stem,
+                ),
             ]
         )
     return rows
@@ -104,7 +115,11 @@ def _trainings() -> list[list[str]]:
             content["machine"]["device"],
             f"{f['seconds_png_to_ply']:.1f} s from PNG to PLY, {f['psnr_unseen']:.2f} dB on unseen views, "
             f"{f['gaussians']:,} Gaussians",
-            "`bench_gpu`",
+            command(
+                "bench_gpu",
+                f"DATA {f['class']} --preset {f['preset']} --sh_degree {f['sh_degree']}",
+                f"--name {content['benchmark']}",
+            ),  # fmt: skip
         ]
         for content in runs_on_gpu()
         for f in [content["figures"]]
@@ -124,7 +139,7 @@ def _poses() -> list[list[str]]:
                 content["machine"]["device"],
                 f"rotation error {found['rotation_deg']['median']:.3f} degrees (median), "
                 f"{found['rotation_deg_worst']:.2f} (worst), {1000 * seconds:.0f} ms per picture",
-                "`bench_pose`",
+                command("bench_pose", f"DATA {f['class']} --model MODEL.ply --start {f['start']} --name {path.stem}"),
             ]
         )
     return rows
@@ -138,11 +153,16 @@ def _scores() -> list[list[str]]:
             f"scores, mean of {row['classes']} classes, features {row['features']}, {row['models']}",
             "",
             f"image AUROC / pixel AUROC / AUPRO {row['clean']}",
-            "`bench_scoring`",
+            command("bench_scoring", "DATA/CLASS MODEL.ply --role reported", *_scoring_flags(row)),
         ]
         for row in rows
         if row["score"] == "ours"
     ]
+
+
+def _scoring_flags(row: dict[str, str]) -> list[str]:
+    network = [] if row["features"] == "gradient" else [f"--network BACKBONES.py:{row['features']}:WEIGHTS"]
+    return [*network, *(["--trained_as cpu"] if row["models"].startswith("CPU") else [])]
 
 
 def _decisions() -> list[list[str]]:
@@ -153,7 +173,7 @@ def _decisions() -> list[list[str]]:
             f"decisions, {row['class']}, features {row['features']}, false alarms / misses at {row['aimed at']}",
             row["device"],
             f"{row['clean']} of {row['good']} good / {row['defective']} defective; noise of 2 %: {row['noise']}",
-            "`bench_decision`",
+            command("bench_decision", f"DATA {row['class']} --features {row['features']} --output FOLDER"),
         ]
         for row in rows
     ]
