@@ -86,10 +86,10 @@ def _jobs() -> list[list[str]]:
     rows = []
     for path in sorted(RESULTS.glob("job_*.json")):
         content = json.loads(path.read_text())
-        metrics = content["figures"]["metrics"]
+        name, metrics = content["figures"]["class"], content["figures"]["metrics"]
         seconds = metrics["seconds"]
         each = sum(seconds[f"{stage}_per_image"] for stage in ("retrieve", "refine", "score"))
-        quality = " / ".join(percent(metrics[name]) for name in ("image_auroc", "pixel_auroc", "aupro"))
+        quality = " / ".join(percent(metrics[metric]) for metric in ("image_auroc", "pixel_auroc", "aupro"))
         rows.append(
             [
                 f"whole job, {path.stem.removeprefix('job_').replace('_', ', ')} px, features {metrics['features']}",
@@ -98,7 +98,7 @@ def _jobs() -> list[list[str]]:
                 f"{1000 * each:.0f} ms per picture",
                 command(
                     "bench_job",
-                    f"DATA {content['figures']['class']}",
+                    f"DATA {name} --true_poses DATA/{name}_test_poses.json",
                     *content["figures"]["flags"],
                     "--name",
                     path.stem,
