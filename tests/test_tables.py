@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 import paper_tables
 from PAD_utils.errors import UserError
@@ -65,13 +67,24 @@ def test_what_is_missing_is_shown_and_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "tables.json").read_text())["problems"]
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX is installed")
-def test_latex_compiles(tmp_path: Path) -> None:
+def test_latex_is_whole(tmp_path: Path) -> None:
+    """A strict parser reads all of it, each row has the columns of its table; where LaTeX is installed it compiles."""
     write_tables(tmp_path, some_records())
-    write_text(tmp_path / "paper.tex", r"\documentclass{article}\begin{document}\input{tables}\end{document}")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
+    text = (tmp_path / "tables.tex").read_text("utf-8")
+    nodes, _, length = LatexWalker(text, tolerant_parsing=False).get_latex_nodes()
+    assert length == len(text)
+    assert {node.environmentname for node in nodes if isinstance(node, LatexEnvironmentNode)} >= {"table", "itemize"}
+    found = re.findall(r"\\begin\{tabular\}\{(l[^\n]*)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
+    assert len(found) == text.count("{table}") // 2 > 3
+    for columns, body in found:
+        rows = [row for row in body.replace("\\hline\n", "").splitlines() if row]
+        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(re.sub(r"\{.*?\}", "", columns))}
+        assert all(row.endswith(r" \\") for row in rows)
+    if shutil.which("pdflatex"):
+        write_text(tmp_path / "paper.tex", r"\documentclass{article}\begin{document}\input{tables}\end{document}")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
