@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+import diff_gaussian_rasterization as rasterizer
 import torch
-from diff_gaussian_rasterization import Scene, rasterize
+from diff_gaussian_rasterization import Scene, rasterize, rasterize_features
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -56,10 +57,23 @@ def render_poses(
     return Rendering(out.image, out.alpha, out.depth, out.radii)
 
 
-def render_colors(gaussians: Gaussians, colors: Float[Tensor, "n 3"], cameras: list[Camera]) -> Rendering:
-    """As `render`, on black, with one color per Gaussian, which may be any numbers; differentiable in these alone."""
+def render_features(
+    gaussians: Gaussians, features: Float[Tensor, "b n c"], cameras: list[Camera]
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+    """Any numbers of each Gaussian, for every camera its own, drawn as colors are, over 0; and alpha."""
+    return rasterize_features(_without_colors(gaussians, cameras), features)
+
+
+def lift_features(
+    gaussians: Gaussians, pictures: Float[Tensor, "b c h w"], cameras: list[Camera]
+) -> Float[Tensor, "b n c"]:
+    """Pictures brought back onto the model: per camera and Gaussian the sum over pixels of blending weight times
+    picture."""
+    return rasterizer.lift_features(_without_colors(gaussians, cameras), pictures)
+
+
+def _without_colors(gaussians: Gaussians, cameras: list[Camera]) -> Scene:
     g = gaussians.detached()
-    views = stack_cameras(cameras, colors.device, colors.dtype)
-    size, black = (cameras[0].width, cameras[0].height), torch.zeros(3, dtype=colors.dtype, device=colors.device)
-    out = rasterize(Scene(g.means, g.scales, g.quats, g.opacities, colors, *views, *size, black))
-    return Rendering(out.image, out.alpha, out.depth, out.radii)
+    views = stack_cameras(cameras, g.means.device, g.means.dtype)
+    size, nothing = (cameras[0].width, cameras[0].height), g.means.new_zeros(3)
+    return Scene(g.means, g.scales, g.quats, g.opacities, g.means, *views, *size, nothing)

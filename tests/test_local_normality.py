@@ -26,7 +26,7 @@ def learned(maps: dict[int, Tensor], most_cells: int = 10**6) -> LocalNormality:
     statistics = LocalStatistics(BALL, most_cells)
     for i, camera in enumerate(CAMERAS):
         first = maps.get(i, torch.ones(40, 40))
-        statistics.add(camera, torch.stack((first, torch.full((40, 40), 2.0))))
+        statistics.add([camera], torch.stack((first, torch.full((40, 40), 2.0)))[None])
     return statistics.finish()
 
 
@@ -63,7 +63,7 @@ def test_more_is_expected_where_hardly_a_view_looked() -> None:
     statistics = LocalStatistics(BALL)
     dense = cameras(160, size=40)  # 16 degrees apart
     for camera in dense[:80]:
-        statistics.add(camera, torch.ones(1, 40, 40))
+        statistics.add([camera], torch.ones(1, 1, 40, 40))
     usual, expected = statistics.finish(), []
     for camera in (dense[40], dense[90], dense[159]):
         shown = render(BALL, [camera]).alpha[0] > 0.9
@@ -102,7 +102,7 @@ def test_an_error_that_good_views_show_scores_less_and_a_new_one_as_before() -> 
     statistics = LocalStatistics(BALL)
     for i, camera in enumerate(taken):
         ratios = ratios_of(compare_levels(pyramid, photographs[i : i + 1], renderings[i : i + 1], config), normality)
-        statistics.add(camera.resized(48, 48), ratios.halved()[0])
+        statistics.add([camera.resized(48, 48)], ratios.halved())
     towards = int(torch.stack([c.center[0] for c in taken]).argmax())  # looks at the mark
     place = (photographs[towards] - renderings[towards]).abs().amax(0) > 0.2
     query = photographs[towards : towards + 1].clone()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import rotation_matrices
-from gaussian_splatting.rendering import render, render_colors
+from gaussian_splatting.rendering import render, render_features
 from PAD_utils.report import scene as scene_module
 from PAD_utils.report.cards import ReportImage
 from PAD_utils.report.report import Whole, write_report
@@ -101,11 +101,11 @@ def test_the_color_seen_is_the_mean_over_the_views_by_what_they_see() -> None:
     model = replace(plain, sh=torch.cat((plain.sh, torch.randn(300, 8, 3, generator=g) * 0.1), dim=1))
     seen = colors_seen(model, CAMERAS)
     for i in (0, 140):
-        alone = torch.zeros(300, 3)
-        alone[i] = 1
+        alone = torch.zeros(1, 300, 1)
+        alone[0, i] = 1
         weights, colors = [], []
         for camera in CAMERAS:
-            weights.append(float(render_colors(model, alone, [camera]).image[0, 0].sum()))
+            weights.append(float(render_features(model, alone, [camera])[0].sum()))
             solid = replace(model[torch.tensor([i])], opacity_logits=torch.tensor([9.0]))
             drawn = render(solid, [camera], background=(0.0, 0.0, 0.0))
             x, y = divmod(int(drawn.alpha[0].argmax()), SIZE)

@@ -1,4 +1,4 @@
-"""A network on the GPU for single pictures: its hundreds of small launches recorded once and replayed as one."""
+"""A network on the GPU in batches of few sizes, each recorded once and replayed as one launch."""
 
 import torch
 from jaxtyping import Float
@@ -10,12 +10,13 @@ _WARM_UP_CALLS = 3  # lets cuDNN choose its algorithms before recording
 
 
 class CapturedFeatures:
-    """A pyramid whose small batches run as CUDA graphs, one per input shape; large batches run as they are.
+    """A pyramid that sees pictures in batches of 2, 4 or 16, the last one filled up, as CUDA graphs.
 
-    Of a single pair an EfficientNet-B4 spends most of its time being launched, of a large batch it does not.
+    cuDNN plans every convolution anew for every size of batch, which takes seconds for a network; and of a single pair
+    a network spends most of its time being launched.
     """
 
-    LARGEST_BATCH = 4  # pictures: two pairs
+    BATCHES = (2, 4, 16)
     MAX_SHAPES = 8  # recordings kept; each holds its own activations
 
     def __init__(self, pyramid: FeaturePyramid) -> None:
@@ -24,19 +25,24 @@ class CapturedFeatures:
         self._recordings: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor]]] = {}
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        parts = []
+        for some in images.split(self.BATCHES[-1]):
+            size = next(batch for batch in self.BATCHES if batch >= len(some))
+            maps = self._run(torch.cat((some, some.new_zeros(size - len(some), *some.shape[1:]))))
+            parts.append([one[: len(some)].clone() for one in maps])  # the next replay overwrites its own
+        return parts[0] if len(parts) == 1 else [torch.cat(level) for level in zip(*parts, strict=True)]
+
+    def _run(self, images: Tensor) -> list[Tensor]:
+        """The maps of one full batch, until the next one of this shape."""
         shape = tuple(images.shape)
-        if shape[0] > self.LARGEST_BATCH or (shape not in self._recordings and self._full):
-            return self._pyramid(images)
         if shape not in self._recordings:
+            if len(self._recordings) >= self.MAX_SHAPES:
+                return self._pyramid(images)
             self._recordings[shape] = self._record(images)
         graph, static_input, static_maps = self._recordings[shape]
         static_input.copy_(images)
         graph.replay()
-        return [m.clone() for m in static_maps]  # the next replay overwrites its own
-
-    @property
-    def _full(self) -> bool:
-        return len(self._recordings) >= self.MAX_SHAPES
+        return static_maps
 
     def _record(self, images: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor]]:
         static_input = images.clone()

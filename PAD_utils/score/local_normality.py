@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.rendering import render_colors
+from gaussian_splatting.rendering import render_features
 from PAD_utils.score import resample
 from PAD_utils.score.on_model import on_cells
 
@@ -34,7 +34,6 @@ _SETTLED = 0.25  # uncertainty at 1.7 views: where a gallery mostly has more, th
 _PRIOR = 0.1  # pixels in which a cell showed no residual: holds the mean where hardly a view saw it
 _BLUR = 1.0  # pixels of the maps given back, which are half the size of comparison
 _LEAST_ALPHA = 0.05
-_CHANNELS = 3  # that the rasterizer draws at once
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class LocalNormality:
         more = unsure.clamp_min(0) / max(self.usual_uncertainty, _SETTLED)
         values = total / (pixels.sum(1, keepdim=True) + _PRIOR) + more[:, None]
         values = values[..., self.cells]
-        return torch.stack([_drawn(gaussians, v, camera) for v, camera in zip(values, cameras, strict=True)])
+        return _drawn(gaussians, values, cameras)
 
 
 class LocalStatistics:
@@ -83,10 +82,11 @@ class LocalStatistics:
         self._center = gaussians.means.median(0).values
         self._views: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def add(self, camera: Camera, ratios: Float[Tensor, "l h w"]) -> None:
-        """The ratios of one good view, in pixels of `camera`."""
-        found = on_cells(self._gaussians, self._cells, self._count, camera, ratios)
-        self._views.append((_direction(camera, self._center), *found))
+    def add(self, cameras: Sequence[Camera], ratios: Float[Tensor, "b l h w"]) -> None:
+        """The ratios of good views, in pixels of their cameras, all of one size."""
+        found = on_cells(self._gaussians, self._cells, self._count, cameras, ratios)
+        directions = [_direction(camera, self._center) for camera in cameras]
+        self._views += [(direction, *one) for direction, one in zip(directions, found, strict=True)]
 
     def finish(self) -> LocalNormality:
         """What was gathered. Raises ValueError if no view was added."""
@@ -139,15 +139,11 @@ def _cells_of(means: Float[Tensor, "n 3"], most: int) -> Int[Tensor, "n"]:
     return numbers
 
 
-def _drawn(gaussians: Gaussians, values: Float[Tensor, "l n"], camera: Camera) -> Float[Tensor, "l h w"]:
+def _drawn(gaussians: Gaussians, values: Float[Tensor, "b l n"], cameras: Sequence[Camera]) -> Float[Tensor, "b l h w"]:
     """Means of the values of what shows at each pixel, blurred a little; 0 beside the object."""
-    pictures = [
-        render_colors(gaussians, F.pad(some, (0, 0, 0, _CHANNELS - len(some))).T.contiguous(), [camera])
-        for some in values.split(_CHANNELS)
-    ]
-    drawn = torch.cat([picture.image[0] for picture in pictures])[: len(values)]
-    rows, columns = (_blurring(n, values.device) for n in (camera.height, camera.width))
-    drawn, alpha = (resample.apply(rows, x, columns) for x in (drawn, pictures[0].alpha[0]))
+    drawn, alpha = render_features(gaussians, values.mT, list(cameras))
+    rows, columns = (_blurring(n, values.device) for n in drawn.shape[-2:])
+    drawn, alpha = (resample.apply(rows, x, columns) for x in (drawn, alpha[:, None]))
     return drawn / alpha.clamp_min(_LEAST_ALPHA)
 
 

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.rendering import render_colors
-
-_CHANNELS = 3  # that the rasterizer draws at once
+from gaussian_splatting.rendering import lift_features
 
 
 class OnModel(NamedTuple):
@@ -30,19 +28,6 @@ class OnModel(NamedTuple):
         return self.sums / (self.pixels + prior_pixels)
 
 
-def brought_back(gaussians: Gaussians, camera: Camera, maps: Float[Tensor, "l h w"]) -> Float[Tensor, "l n"]:
-    """Per map and Gaussian: the sum over pixels of blending weight times map. Maps are of the camera's size, on the
-    device of the Gaussians."""
-    found = []
-    for some in maps.split(_CHANNELS):
-        with torch.enable_grad():
-            colors = torch.zeros(len(gaussians), 3, device=maps.device, requires_grad=True)
-            image = render_colors(gaussians, colors, [camera]).image[0]
-            loss = (image[: len(some)] * some).sum()
-            found.append(torch.autograd.grad(loss, colors)[0].T[: len(some)])
-    return torch.cat(found)
-
-
 class OnCells(NamedTuple):
     """Per cell of Gaussians: the mean of each map over the pixels that show it, and how many pixels do; float16."""
 
@@ -51,14 +36,18 @@ class OnCells(NamedTuple):
 
 
 def on_cells(
-    gaussians: Gaussians, cells: Int[Tensor, "n"], count: int, camera: Camera, maps: Float[Tensor, "l h w"]
-) -> OnCells:
-    """Maps of one photograph brought onto cells, by the number of each Gaussian's cell below `count`."""
-    on_gaussians = brought_back(gaussians, camera, torch.cat((maps, torch.ones_like(maps[:1]))))
-    sums = on_gaussians.new_zeros(len(on_gaussians), count).index_add_(1, cells, on_gaussians)
+    gaussians: Gaussians,
+    cells: Int[Tensor, "n"],
+    count: int,
+    cameras: Sequence[Camera],
+    maps: Float[Tensor, "b l h w"],
+) -> list[OnCells]:
+    """Maps of each photograph brought onto cells, by the number of each Gaussian's cell below `count`."""
+    on_gaussians = lift_features(gaussians, torch.cat((maps, torch.ones_like(maps[:, :1])), dim=1), list(cameras)).mT
+    sums = on_gaussians.new_zeros(*on_gaussians.shape[:2], count).index_add_(2, cells, on_gaussians)
     largest = torch.finfo(torch.float16).max
-    means = (sums[:-1] / sums[-1].clamp_min(1e-6)).clamp(0, largest)
-    return OnCells(means.half(), sums[-1].clamp(0, largest).half())
+    means = (sums[:, :-1] / sums[:, -1:].clamp_min(1e-6)).clamp(0, largest).half()
+    return [OnCells(*one) for one in zip(means, sums[:, -1].clamp(0, largest).half(), strict=True)]
 
 
 def on_model(gaussians: Gaussians, cameras: Sequence[Camera], maps: Sequence[Float[Tensor, "_ _"]]) -> OnModel:
@@ -71,5 +60,5 @@ def on_model(gaussians: Gaussians, cameras: Sequence[Camera], maps: Sequence[Flo
         if tuple(one.shape) != (camera.height, camera.width):
             raise ValueError(f"a map of {one.shape[1]}x{one.shape[0]} for a camera of {camera.width}x{camera.height}")
         values = one.to(sums)
-        sums += brought_back(gaussians, camera, torch.stack((values, torch.ones_like(values))))
+        sums += lift_features(gaussians, torch.stack((values, torch.ones_like(values)))[None], [camera])[0].T
     return OnModel(*sums)

@@ -7,6 +7,7 @@ cells of the model by blending weights (`on_cells`), and what photographs show o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -59,9 +60,10 @@ def evidence(
 ) -> Evidence:
     """Score maps on the cells. `cameras` may be smaller than the maps, which are then averaged."""
     count, found = int(cells.max()) + 1, []
-    for camera, one in zip(cameras, maps, strict=True):
-        small = F.interpolate(one[None, None].to(gaussians.means), (camera.height, camera.width), mode="area")[0]
-        found.append(on_cells(gaussians, cells, count, camera, small))
+    for (width, height), some in groupby(zip(cameras, maps, strict=True), lambda pair: (pair[0].width, pair[0].height)):
+        taken, shown = zip(*some, strict=True)
+        small = [F.interpolate(one[None, None].to(gaussians.means), (height, width), mode="area") for one in shown]
+        found += on_cells(gaussians, cells, count, taken, torch.cat(small))
     return Evidence(torch.cat([one.means for one in found]), torch.stack([one.pixels for one in found]))
 
 

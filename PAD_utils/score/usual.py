@@ -196,8 +196,7 @@ class Comparer:
             ratios.append(self._ratios(group))
             stranger = group.views[0].unseen_by
             shown = ratios[-1] if stranger is None else replace(self, gaussians=stranger)._ratios(group)
-            for camera, maps in zip(self._halved(group.cameras), shown.halved(), strict=True):
-                statistics.add(camera, maps)
+            statistics.add(self._halved(group.cameras), shown.halved())
         local = statistics.finish()
         scores, places = [], []
         for group, one in zip(groups, ratios, strict=True):

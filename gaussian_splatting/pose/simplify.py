@@ -60,7 +60,8 @@ def _axes(covariance: Float[Tensor, "m 3 3"]) -> tuple[Float[Tensor, "m 3"], Flo
     parts = [torch.linalg.eigh(part) for part in covariance.split(_EIGH_AT_ONCE)]
     variance, axes = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     variance = torch.maximum(variance, _THINNEST**2 * variance[:, 2:]).clamp_min(1e-12)
-    axes = axes * torch.linalg.det(axes).sign()[:, None, None]  # right-handed
+    x, y, z = axes.unbind(2)
+    axes = axes * (torch.linalg.cross(x, y) * z).sum(1).sign()[:, None, None]  # right-handed
     return variance.sqrt(), _quaternions(axes)
 
 

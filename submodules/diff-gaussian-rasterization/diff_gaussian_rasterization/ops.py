@@ -38,16 +38,21 @@ def rasterize(scene: Scene) -> Rasterized:
 
     Raises ValueError naming the argument whose shape, dtype or device is wrong; types.py says what they must be.
     """
+    check_scene(scene)
+    scene = Scene(*(value.contiguous() if isinstance(value, Tensor) else value for value in scene))
+    if must_use_reference(scene.means):
+        return rasterize_reference(scene)
+    return Rasterized(*_KERNELS.rasterize_forward(*scene)[:-1])
+
+
+def check_scene(scene: Scene) -> None:
+    """Raises ValueError naming what is wrong with the tensors of a scene."""
     means = scene.means
     check_gaussians(scene.cloud)
     check_views(means, scene.cam_from_world, scene.intrinsics, scene.width, scene.height)
     expect("background", scene.background, (3,), means)
     if scene.screen_offsets is not None:
         expect("screen_offsets", scene.screen_offsets, (scene.cam_from_world.shape[0], means.shape[0], 2), means)
-    scene = Scene(*(value.contiguous() if isinstance(value, Tensor) else value for value in scene))
-    if must_use_reference(means):
-        return rasterize_reference(scene)
-    return Rasterized(*_KERNELS.rasterize_forward(*scene)[:-1])
 
 
 def photometric_loss(image: Tensor, target: Tensor, ssim_weight: float = 0.2) -> Tensor:

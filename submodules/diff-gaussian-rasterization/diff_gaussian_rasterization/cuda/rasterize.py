@@ -113,7 +113,7 @@ def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[R
     long they are, unless there are `buffers`. Raises ValueError for more Gaussians or tile entries than can be
     numbered."""
     if buffers is None:
-        radii, splats, lists = _with_room(scene, lambda *made: made)
+        radii, splats, lists = with_room(scene, lambda *made: made)
         return radii, splats, lists._replace(entries=lists.entries[: int(lists.total.item())])
     lists = _new_lists(scene, 0)._replace(entries=buffers.entries)
     radii, splats, counters = _project(scene, lists, buffers.capacity)
@@ -122,7 +122,7 @@ def project_and_bin(scene: Scene, buffers: ListBuffers | None = None) -> tuple[R
     return radii, splats, lists
 
 
-def _with_room(scene: Scene, draw: Callable[[Radii, Tensor, Lists], Result]) -> Result:
+def with_room(scene: Scene, draw: Callable[[Radii, Tensor, Lists], Result]) -> Result:
     """What `draw` makes of (radii, splats, lists). All of it is launched with the room that earlier drawings needed;
     only then is the GPU asked how much this one needs, which it has counted by then. Where that is more, it is done
     again: so the host waits, but the GPU does not."""
@@ -212,10 +212,10 @@ def _check_entries(count: int) -> None:
 
 def forward(scene: Scene) -> Forward:
     """Draws the Gaussians. Raises what `project_and_bin` does."""
-    return _with_room(scene, partial(_blend, scene))
+    return with_room(scene, partial(blend, scene))
 
 
-def _blend(scene: Scene, radii: Radii, splats: Tensor, lists: Lists) -> Forward:
+def blend(scene: Scene, radii: Radii, splats: Tensor, lists: Lists) -> Forward:
     views, n, _ = splats.shape
     grid = Grid(scene.width, scene.height)
     image, alpha, depth = (splats.new_empty(views, *c, scene.height, scene.width) for c in ((3,), (), ()))
@@ -233,15 +233,8 @@ def backward(scene: Scene, state: list[Tensor], v: PictureGradient, wanted: Want
     image, alpha, depth, radii, splats, *kept = state
     means, lists = scene.means, Lists.of(*kept)
     device, n, views = means.device, means.shape[0], scene.cam_from_world.shape[0]
-    grid = Grid(scene.width, scene.height)
     v_image = torch.zeros_like(image) if v.image is None else v.image.contiguous()
-    v_alpha, v_depth = (part if part is None else part.contiguous() for part in v[1:])
-    sums = means.new_zeros(views, n, SPLAT_FLOATS)
-    launch(
-        device, "blend_backward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
-        grid.tiles_x, grid.tiles, n, scene.width, scene.height, lists.starts, lists.ends, lists.entries, splats,
-        scene.inverse_depth, image, alpha, depth, v_image, v_alpha, v_depth, sums, lists.flag,
-    )  # fmt: skip
+    sums = blend_gradient(scene, (image, alpha, depth), splats, lists, v._replace(image=v_image))
     v_cloud = [torch.empty_like(tensor) for tensor in scene.cloud]
     cameras = (scene.cam_from_world, scene.intrinsics)
     v_cameras = [torch.zeros_like(t) if wanted.cameras else means.new_empty(0, 3) for t in cameras]
@@ -253,6 +246,22 @@ def backward(scene: Scene, state: list[Tensor], v: PictureGradient, wanted: Want
         scene.width, scene.height, splats, radii, sums, *v_cloud, *v_cameras, v_offsets,
     )  # fmt: skip
     return Gradients(*v_cloud, *v_cameras, v_background, v_offsets)
+
+
+def blend_gradient(
+    scene: Scene, drawn: tuple[Tensor, Tensor, Tensor], splats: Tensor, lists: Lists, v: PictureGradient
+) -> Tensor:
+    """SplatSums (B, N, 12) of csrc/cuda/device.h, from what `blend` made (image, alpha, depth) and its gradient, whose
+    image must be given."""
+    grid, (views, n, _) = Grid(scene.width, scene.height), splats.shape
+    v_alpha, v_depth = (part if part is None else part.contiguous() for part in v[1:])
+    sums = splats.new_zeros(views, n, SPLAT_FLOATS)
+    launch(
+        splats.device, "blend_backward", (grid.blend_blocks, views, 1), 32 * BLEND_WARPS,
+        grid.tiles_x, grid.tiles, n, scene.width, scene.height, lists.starts, lists.ends, lists.entries, splats,
+        scene.inverse_depth, *drawn, v.image, v_alpha, v_depth, sums, lists.flag,
+    )  # fmt: skip
+    return sums
 
 
 def photometric_loss(
