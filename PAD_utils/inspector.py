@@ -285,7 +285,7 @@ class Inspector:
             saved.gaussians,
             [],
             features or saved.parts["features"],
-            config=_config(saved.config),
+            config=saved_config(saved.config),
             retriever=retriever,
             refiner=refiner,
         )
@@ -359,7 +359,7 @@ def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:
     return replace(refiner, judge=judge) if isinstance(refiner, AdamRefiner) else refiner
 
 
-def _config(saved: dict[str, Any]) -> InspectConfig:
+def saved_config(saved: dict[str, Any]) -> InspectConfig:
     """The configuration from plain JSON values, which know no tuples."""
     lens, world, backdrop = saved["lens"], saved["world"], saved["backdrop"]
     parts = {

@@ -30,6 +30,11 @@ class ImageRow:
     decision: str | None  # OK, DEFECT or NOT LOCALISED, None without a threshold
     seconds: float
 
+    @property
+    def key(self) -> str:
+        """As in poses.json."""
+        return f"{self.defect}/{self.name}.png"
+
 
 def map_path(folder: str | Path, defect: str, name: str) -> Path:
     """Where the map of a test image lies below the folder of maps."""

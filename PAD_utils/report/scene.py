@@ -14,7 +14,7 @@ from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.gaussians import Gaussians
 from PAD_utils.report.cards import CSS, ReportImage
 from PAD_utils.report.pictures import heat_scale
-from PAD_utils.report.splats import colors_seen, pack
+from PAD_utils.report.splats import Seen, colors_seen, pack
 from PAD_utils.score.calibration import NOT_LOCALISED
 from PAD_utils.score.on_model import on_model
 
@@ -34,21 +34,39 @@ class Scene:
     gallery: Sequence[Camera]
     taken: Sequence[Camera | None]
 
+    def views(self) -> list[Camera]:
+        """Small cameras around the object: those of the training views, or of the pictures where there are none."""
+        return [_small(camera) for camera in (self.gallery or [c for c in self.taken if c is not None])]
+
+    def seen(self) -> Seen:
+        """The mean color of each Gaussian, over some views."""
+        views = self.views()
+        return colors_seen(self.gaussians, views[:: max(1, len(views) // _COLOR_VIEWS)])
+
+    def up(self) -> list[float]:
+        """Where the cameras' up points on average, as a unit vector; z where they do not agree."""
+        mean = -torch.stack([camera.cam_from_world[1, :3] for camera in self.views()]).mean(0)
+        length = float(mean.norm())
+        return (mean / length).tolist() if length > 0.1 else [0.0, 0.0, 1.0]
+
+    def center(self) -> list[float]:
+        """What the cameras look at."""
+        return common_center(self.views()).tolist()
+
 
 def scene_data(
     scene: Scene, images: Sequence[ReportImage], threshold: float | None, glaring: float | None
 ) -> dict[str, Any]:
     """What viewer/scene.js draws. `glaring` as in `heat_scale`."""
-    views = [_small(camera) for camera in (scene.gallery or [c for c in scene.taken if c is not None])]
-    color, pixels = colors_seen(scene.gaussians, views[:: max(1, len(views) // _COLOR_VIEWS)])
+    color, pixels = scene.seen()
     heat = heat_on_model(scene, images, threshold, glaring)
     keep = pixels.argsort(descending=True)[:MOST_GAUSSIANS]
     return {
         "splats": pack(scene.gaussians[keep], color[keep], heat[keep]),
         "total": len(scene.gaussians),
         "hot": bool((heat > _HOT).any()),
-        "center": common_center(views).tolist(),
-        "up": _up(views),
+        "center": scene.center(),
+        "up": scene.up(),
         "gallery": [_placed(camera) for camera in scene.gallery],
         "taken": [
             {**_placed(camera), "card": i, "css": CSS[image.decision], "name": f"{image.defect}/{image.name}"}
@@ -69,6 +87,8 @@ def heat_on_model(
     for camera, image in zip(scene.taken, images, strict=True):
         if camera is None or image.anomaly_map is None or image.decision == NOT_LOCALISED:
             continue
+        if image.anomaly_map.max() <= floor:  # no heat, and most pictures are like that
+            continue
         small = _small(camera)
         glow = ((image.anomaly_map - low) / (high - low)).clip(0, 1).astype(np.float32) * (image.anomaly_map > floor)
         shrunk = torch.from_numpy(cv2.resize(glow, (small.width, small.height), interpolation=cv2.INTER_AREA))
@@ -81,13 +101,6 @@ def heat_on_model(
 def _small(camera: Camera) -> Camera:
     share = min(1.0, _EDGE / max(camera.width, camera.height))
     return camera.resized(max(1, round(camera.width * share)), max(1, round(camera.height * share)))
-
-
-def _up(cameras: Sequence[Camera]) -> list[float]:
-    """Where the cameras' up points on average; z where they do not agree."""
-    mean = -torch.stack([camera.cam_from_world[1, :3] for camera in cameras]).mean(0)
-    length = float(mean.norm())
-    return (mean / length).tolist() if length > 0.1 else [0.0, 0.0, 1.0]
 
 
 def _placed(camera: Camera) -> dict[str, Any]:

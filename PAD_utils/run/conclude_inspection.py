@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from PAD_utils.run.tracking import log_figures
 from PAD_utils.score.calibration import NOT_LOCALISED
 
 _WORST, _SAMPLE = 120, 80  # photographs that the report shows: those that most need a look, and others at random
+AnyRow = TypeVar("AnyRow", Row, ImageRow)
 _LARGE_PX, _FEW, _SMALL_PX = 800, 50, 400  # longest side in the report: of few photographs, and of more
 
 
@@ -114,13 +115,15 @@ def decided(rows: Sequence[Row]) -> list[Decided]:
     return [Decided(row.name if row.part is None else f"{row.part}/{row.name}", None, row.decision) for row in rows]
 
 
-def chosen(rows: Sequence[Row]) -> list[Row]:
+def chosen(rows: Sequence[AnyRow]) -> list[AnyRow]:
     """Those that the report shows, in order: all of few; of many the ones that most need a look, and a sample of the
     others, the same each time."""
     if len(rows) <= _WORST + _SAMPLE:
         return list(rows)
-    ranked = sorted(range(len(rows)), key=lambda i: (rows[i].decision != NOT_LOCALISED, -rows[i].score))
-    sample = random.Random(0).sample(sorted(ranked[_WORST:]), _SAMPLE)
+    ranked: list[int] = sorted(
+        range(len(rows)), key=lambda i: (rows[i].decision != NOT_LOCALISED, -(rows[i].score or 0))
+    )
+    sample: list[int] = random.Random(0).sample(sorted(ranked[_WORST:]), _SAMPLE)
     return [rows[i] for i in sorted([*ranked[:_WORST], *sample])]
 
 

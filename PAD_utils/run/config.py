@@ -172,6 +172,13 @@ class RunConfig:
         values = dataclasses.asdict(self)
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "RunConfig":
+        """What `as_json` told. Raises TypeError when another version did."""
+        paths = {field.name for field in dataclasses.fields(RunConfig) if field.metadata.get("type") is Path}
+        plain: dict[str, Any] = {name: Path(v) if v and name in paths else v for name, v in values.items()}
+        return RunConfig(**plain)
+
 
 def make_parser(
     description: str | None, without: Collection[str] = (), several_classes: bool = False
