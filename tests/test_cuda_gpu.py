@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from diff_gaussian_rasterization import Scene, photometric_loss, rasterize
+from diff_gaussian_rasterization import Scene, lift_features, photometric_loss, rasterize, rasterize_features
 from diff_gaussian_rasterization.cpu import pose_step as cpu_pose_step
 from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda.rasterize import project_and_bin
@@ -64,6 +64,16 @@ def _agree(scene: Scene) -> None:
             continue
         assert (want - got).norm() <= 1e-3 * want.norm(), name
         assert torch.nn.functional.cosine_similarity(want.flatten(), got.flatten(), dim=0) >= 0.9999, name
+
+
+def test_features_agree_with_the_cpu() -> None:
+    scene, random = orbit_scene(1000, 0, 3, 90, 70, log_size=-5.0), torch.Generator().manual_seed(0)
+    features, pictures = (torch.rand(shape, generator=random) for shape in ((3, 1000, 5), (3, 5, 70, 90)))
+    on_gpu = scene_on(scene, "cuda")
+    for want, got in zip(rasterize_features(scene, features), rasterize_features(on_gpu, features.cuda()), strict=True):
+        assert ((want - got.cpu()).abs() > 1e-4 * (1 + want.abs())).float().mean() <= FLIPPED_SHARE
+    want, got = lift_features(scene, pictures), lift_features(on_gpu, pictures.cuda()).cpu()
+    assert (want - got).norm() <= 1e-3 * want.norm()
 
 
 @pytest.mark.parametrize("case", CASES)
