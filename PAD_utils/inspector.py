@@ -36,6 +36,7 @@ from PAD_utils.score.cross_fit import fold_of
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.parts import PartDecision
 from PAD_utils.score.pyramid import FeaturePyramid
+from PAD_utils.score.recorded import RecordedScores
 from PAD_utils.score.regions import Region, find_regions
 from PAD_utils.score.transfer import to_host
 from PAD_utils.score.usual import Comparer, Posed, Usual
@@ -128,6 +129,8 @@ class Inspector:
         if self.config.most_unexplained is not None:
             self.refiner = judging(self.refiner, PoseJudge(self.config.most_unexplained))
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
+        can_record = RecordedScores.can(self.pyramid, self.config.score, self.device)
+        self._recorded = RecordedScores(self.pyramid, self.config.score) if can_record else None
         self._retriever, self._folds = retriever, list(folds)
         self._usual: Usual | None = None
         self._calibration: Calibration | None = None
@@ -349,7 +352,7 @@ class Inspector:
 
     @property
     def _comparer(self) -> Comparer:
-        return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop, self.cut_out)
+        return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop, self.cut_out, self._recorded)
 
 
 def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
 
-from PAD_utils.score import levels
+from PAD_utils.score import levels, resample
 from PAD_utils.score.anomaly import ScoreConfig, median_filtered, score_pairs
 from PAD_utils.score.features import CallableFeatures, GradientFeatures
 from PAD_utils.score.regions import find_regions
@@ -142,3 +142,19 @@ def test_white_surroundings_are_left_out_and_what_stands_in_them_is_not(monkeypa
     assert np.unravel_index(int(away.argmax()), away.shape) == pytest.approx((23, 293), abs=4)
     blank = score_pairs(features, torch.ones_like(good), torch.ones_like(good), ScoreConfig.fast())
     assert blank.image_scores.item() == 0
+
+
+def test_matrices_in_use_are_noted_for_those_who_must_hold_them() -> None:
+    made: list[int] = []
+
+    @resample.kept(1)
+    def matrix(size: int) -> Tensor:
+        made.append(size)
+        return torch.eye(size)
+
+    first = matrix(2)
+    with resample.noting() as used:
+        assert matrix(2) is first and len(matrix(3)) == 3 and matrix(2) is not first
+    assert [len(one) for one in used] == [2, 3, 2] and made == [2, 3, 2]
+    matrix(3)
+    assert len(used) == 3

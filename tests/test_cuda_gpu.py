@@ -1,5 +1,6 @@
 """On a GPU: the CUDA kernels against the CPU's, through the operations that users call."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
+from PAD_utils.score.exposure import _spreading
+from PAD_utils.score.features import GradientFeatures
+from PAD_utils.score.levels import ScoreConfig
+from PAD_utils.score.recorded import RecordedScores
+from PAD_utils.score.usual import Comparer, Posed
 from tests.golden import CASES, Golden
 from tests.pose_scene import camera_at, disturbed, lopsided, photograph, pose_error
 from tests.splat_scenes import (
@@ -30,7 +36,7 @@ from tests.splat_scenes import (
 from tests.test_pose_equations import make_case
 from tests.test_pose_step import assert_same
 from tests.test_pose_step import steps as pose_steps
-from tests.toy_scene import ball, views
+from tests.toy_scene import ball, cameras, views
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 FLIPPED_SHARE = 1e-4  # of the pixels: a splat at a threshold may be drawn by one device alone
@@ -250,3 +256,19 @@ def test_clouds_of_any_size_are_simplified() -> None:
     cloud = ball(70_000)
     on_gpu = merged(cloud.to("cuda"), 1e-4)
     assert len(on_gpu) > 65_535 and torch.isfinite(on_gpu.quats).all()
+
+
+def test_a_recorded_score_is_the_score() -> None:
+    """Also of a batch that is filled up, after other sizes have pushed its matrices out of the caches."""
+    plain = Comparer(ball(300).to("cuda"), GradientFeatures(), ScoreConfig.fast())
+    recorded = replace(plain, recorded=RecordedScores(plain.pyramid, plain.config))
+    taken = cameras(24, 64)
+    pictures = [torch.randint(0, 256, (64, 64, 3), generator=torch.Generator().manual_seed(i)).byte() for i in range(9)]
+    usual = plain.learn([Posed(pictures[i % 9], camera) for i, camera in enumerate(taken)], [])
+    wanted = plain.compare(pictures, taken[:9], usual)[0]
+    for count in (9, 3, 1, 9):
+        got = recorded.compare(pictures[:count], taken[:count], usual)[0]
+        torch.testing.assert_close(got.maps, wanted.maps[:count], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(got.image_scores, wanted.image_scores[:count], rtol=1e-3, atol=1e-3)
+        for side in range(70, 110):
+            _spreading(side, wanted.maps.device)

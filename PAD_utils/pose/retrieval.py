@@ -1,5 +1,6 @@
 """Coarse poses: which known views look like the query, and where the camera must have stood for that."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gaussian_splatting.background import measured_backdrop
 from gaussian_splatting.camera import Camera, common_center
-from gaussian_splatting.geometry import rigid, rotation_angle, skew
+from gaussian_splatting.geometry import rigid, skew
 from gaussian_splatting.views import View, before_one_color
 from PAD_utils.pose.silhouette import ANGLES, Thumbnails, make_thumbnails
 
@@ -177,9 +178,9 @@ def _gain(query: Tensor, known: Tensor, either: Tensor) -> Float[Tensor, "q s"]:
 
 def _apart(poses: Float[Tensor, "s 4 4"], count: int) -> list[Tensor]:
     """The first `count` poses, in order, that are at least `_APART_DEG` from every one chosen before."""
-    rotation = poses[:, :3, :3]
-    angle = rotation_angle(rotation[:, None] @ rotation[None].transpose(-1, -2))
-    near = (angle < torch.pi * _APART_DEG / 180).tolist()
+    rotation = poses[:, :3, :3].flatten(1)
+    cosine = (rotation @ rotation.T - 1) / 2  # of the angle between each two, by the trace of their product
+    near = (cosine > math.cos(math.radians(_APART_DEG))).tolist()
     chosen: list[int] = []
     for i in range(len(poses)):
         if len(chosen) == count:

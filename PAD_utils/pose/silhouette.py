@@ -45,8 +45,8 @@ class Thumbnails:
 
 def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera]) -> Thumbnails:
     """Thumbnails of pictures of one size, each with the intrinsics of its camera, on the pictures' device."""
-    focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras], device=images.device)
-    middle = torch.tensor([[camera.cx, camera.cy] for camera in cameras], device=images.device)
+    focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras])
+    middle = torch.tensor([[camera.cx, camera.cy] for camera in cameras])
     parts = zip(images.split(_CHUNK), focal.split(_CHUNK), middle.split(_CHUNK), strict=True)
     result, *others = (_thumbnails(*part) for part in parts)
     for other in others:
@@ -57,6 +57,7 @@ def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera])
 def _thumbnails(
     images: UInt8[Tensor, "n h w 3"], focal: Float[Tensor, "n 2"], middle: Float[Tensor, "n 2"]
 ) -> Thumbnails:
+    """Of pictures on a device, with focal lengths and principal points on the host, which so need not wait."""
     height, width = images.shape[1:3]
     stretch = (focal[:, 1] / focal[:, 0]).median().item()  # pixels are made square: a roll must be a rotation
     high, wide = height / max(1.0, stretch), width * min(1.0, stretch)
@@ -72,8 +73,8 @@ def _thumbnails(
     polar = _polar(channels, center, radius)
     inside = (polar[:, CHANNELS] > 0.5).float()
     area = torch.sqrt((torch.arange(RADII, device=images.device) + 0.5) / RADII)
-    scale = torch.tensor([small_size[1] / width, small_size[0] / height], device=images.device)
-    focal, middle = focal * scale, middle * scale
+    scale = torch.tensor([small_size[1] / width, small_size[0] / height])
+    focal, middle = ((x * scale).to(images.device) for x in (focal, middle))
     size = radius / focal.prod(1).sqrt()
     return Thumbnails(polar[:, :CHANNELS] * area[:, None], inside, (center - middle) / focal, size, background)
 

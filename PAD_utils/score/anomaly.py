@@ -1,7 +1,6 @@
 """Anomaly maps: how a photograph differs from the rendering of a good object at the same pose."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -179,13 +178,13 @@ def _resampled(maps: Float[Tensor, "b h w"], size: tuple[int, int], sigma: float
     return resample.apply(rows, maps, columns)
 
 
-@lru_cache(maxsize=256)
+@resample.kept(256)
 def _shrinking(small: int, large: int, device: torch.device) -> Float[Tensor, "s l"]:
     """Antialiased resizing along one axis, bilinear where it enlarges, as a float32 matrix kept on the device."""
     return resample.antialiased_matrix(small, large).to(device, torch.float32)
 
 
-@lru_cache(maxsize=256)
+@resample.kept(256)
 def _blurred_upsampling(fine: int, coarse: int, sigma: float, device: torch.device) -> Float[Tensor, "f c"]:
     """Bilinear upsampling followed by the Gaussian blur, along one axis, as one float32 matrix kept on the device."""
     return (resample.gaussian_matrix(fine, sigma) @ resample.bilinear_matrix(fine, coarse)).to(device, torch.float32)

@@ -1,7 +1,5 @@
 """A change of light or exposure between gallery and query, fitted robustly, so that it is not taken for a defect."""
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from diff_gaussian_rasterization.constants import NORMAL_FROM_MAD
@@ -85,7 +83,7 @@ def _cells(pictures: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 a c"]:
     return F.avg_pool2d(pictures, _CELL, ceil_mode=True, count_include_pad=False)
 
 
-@lru_cache(maxsize=64)
+@resample.kept(64)
 def _spreading(cells: int, device: torch.device) -> Float[Tensor, "n n"]:
     """The blur by _REACH along one axis, kept on the device."""
     return resample.gaussian_matrix(cells, _REACH / _CELL).to(device, torch.float32)

@@ -21,7 +21,7 @@ class CapturedFeatures:
 
     def __init__(self, pyramid: FeaturePyramid) -> None:
         self.name = pyramid.name
-        self._pyramid = pyramid
+        self.pyramid = pyramid
         self._recordings: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor]]] = {}
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
@@ -37,7 +37,7 @@ class CapturedFeatures:
         shape = tuple(images.shape)
         if shape not in self._recordings:
             if len(self._recordings) >= self.MAX_SHAPES:
-                return self._pyramid(images)
+                return self.pyramid(images)
             self._recordings[shape] = self._record(images)
         graph, static_input, static_maps = self._recordings[shape]
         static_input.copy_(images)
@@ -50,9 +50,9 @@ class CapturedFeatures:
         side.wait_stream(torch.cuda.current_stream(images.device))
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_CALLS):
-                self._pyramid(static_input)
+                self.pyramid(static_input)
         torch.cuda.current_stream(images.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            static_maps = self._pyramid(static_input)
+            static_maps = self.pyramid(static_input)
         return graph, static_input, static_maps

@@ -1,7 +1,6 @@
 """Two pictures, level by level: the colors and features in which a photograph differs from a rendering."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -140,7 +139,7 @@ def _shrunk(pictures: Float[Tensor, "b 3 h w"], config: ScoreConfig) -> Float[Te
     return resample.apply(rows, pictures.clamp(0, 1), columns)
 
 
-@lru_cache(maxsize=64)
+@resample.kept(64)
 def _shrinking(small: int, large: int, device: torch.device) -> Float[Tensor, "s l"]:
     """Antialiased resizing along one axis, as a float32 matrix kept on the device."""
     return resample.antialiased_matrix(small, large).to(device, torch.float32)

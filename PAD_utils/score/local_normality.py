@@ -13,7 +13,6 @@ much as such a place is worse supported than what good views mostly show.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -147,7 +146,7 @@ def _drawn(gaussians: Gaussians, values: Float[Tensor, "b l n"], cameras: Sequen
     return drawn / alpha.clamp_min(_LEAST_ALPHA)
 
 
-@lru_cache(maxsize=16)
+@resample.kept(16)
 def _blurring(size: int, device: torch.device) -> Float[Tensor, "n n"]:
     """The blur along one axis, kept on the device."""
     return resample.gaussian_matrix(size, _BLUR).to(device, torch.float32)

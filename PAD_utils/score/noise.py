@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,11 +24,16 @@ def residual_noise(
 
     Immerkaer 1996: a filter that answers neither to planes nor to edges along an axis, of the difference.
     """
-    across = torch.tensor([1.0, -2.0, 1.0], device=queries.device)
-    kernel = (across[:, None] * across / 6).expand(3, 1, 3, 3)
-    found = F.conv2d(queries - renderings, kernel, padding=1, groups=3).abs().mean(1)[:, ::2, ::2]
+    found = F.conv2d(queries - renderings, _immerkaer(queries.device), padding=1, groups=3).abs().mean(1)[:, ::2, ::2]
     inside = found.masked_fill(~shown[:, ::2, ::2], torch.nan).flatten(1)
     return inside.nanquantile(_QUANTILE, dim=1).nan_to_num(0.0) / _OF_WHITE_NOISE
+
+
+@lru_cache(maxsize=8)
+def _immerkaer(device: torch.device) -> Float[Tensor, "3 1 3 3"]:
+    """The filter, of each color by itself, kept on the device: an upload cannot be recorded in a CUDA graph."""
+    across = torch.tensor([1.0, -2.0, 1.0], device=device)
+    return (across[:, None] * across / 6).expand(3, 1, 3, 3).contiguous()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,11 @@ Every linear filter here is separable, and products of matrices chain: blur @ up
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -12,6 +16,40 @@ from torch import Tensor
 
 _GAUSSIAN_TRUNCATE = 4.0  # standard deviations, as scipy.ndimage.gaussian_filter
 _PIL_PRECISION_BITS = 22  # of the weights in PIL's 8-bit resampling
+
+
+_noted: ContextVar[list[Tensor] | None] = ContextVar("_noted", default=None)
+Maker = TypeVar("Maker", bound=Callable[..., Tensor])
+
+
+@contextmanager
+def noting() -> Iterator[list[Tensor]]:
+    """The kept matrices that are used inside. Who goes on using their memory, as a CUDA graph does, must hold them: the
+    caches forget."""
+    used: list[Tensor] = []
+    before = _noted.set(used)
+    try:
+        yield used
+    finally:
+        _noted.reset(before)
+
+
+def kept(most: int) -> Callable[[Maker], Maker]:
+    """A decorator for what makes a matrix on a device: the last `most` of them are made once."""
+
+    def decorate(make: Maker) -> Maker:
+        cached = lru_cache(maxsize=most)(make)
+
+        @wraps(make)
+        def look_up(*arguments: Any) -> Tensor:
+            matrix = cached(*arguments)
+            if (used := _noted.get()) is not None:
+                used.append(matrix)
+            return matrix
+
+        return cast(Maker, look_up)
+
+    return decorate
 
 
 def apply(
@@ -35,7 +73,7 @@ def pil_resized(levels: Float[Tensor, "*b h w"], height: int, width: int) -> Flo
     return exact.to(levels)
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def _fixed_point(out_size: int, in_size: int, device: torch.device) -> Float[Tensor, "o i"]:
     """Weights rounded to PIL's 22 fractional bits, kept on the device."""
     weights = (antialiased_matrix(out_size, in_size) * 2**_PIL_PRECISION_BITS).round() / 2**_PIL_PRECISION_BITS

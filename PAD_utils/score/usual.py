@@ -23,6 +23,7 @@ from PAD_utils.score.noise import NoiseResponse, learn_response
 from PAD_utils.score.normality import Normality, NormalityStatistics, median_ratio
 from PAD_utils.score.parts import Evidence, GoodParts, PartDecision, evidence, joined
 from PAD_utils.score.pyramid import FeaturePyramid
+from PAD_utils.score.recorded import RecordedScores
 from PAD_utils.score.transfer import to_device
 
 # Of so many good views colors and features are kept while they are learned from, some 10 MB each. Where there are more,
@@ -96,13 +97,15 @@ class _Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares photographs with what the good object looks like from their poses. `cut_out` as for `over_backdrop`."""
+    """Compares photographs with what the good object looks like from their poses. `cut_out` as for `over_backdrop`;
+    `recorded` scores instead of `score_pairs`."""
 
     gaussians: Gaussians
     pyramid: FeaturePyramid
     config: ScoreConfig
     backdrop: Backdrop = WHITE_BACKDROP
     cut_out: bool = False
+    recorded: RecordedScores | None = None
 
     def compare(
         self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera], usual: Usual
@@ -110,6 +113,8 @@ class Comparer:
         """Pictures of one size against what is usual: scores, and the renderings of the good object in [0, 1]."""
         queries, renderings, shown = self._pairs(images, cameras)
         local = None if usual.local is None else usual.local.expected(self.gaussians, self._halved(cameras))
+        if self.recorded is not None:
+            return self.recorded(queries, renderings, (usual.normality, usual.response), local, shown), renderings
         learned = usual.normality, local, usual.response
         return score_pairs(self.pyramid, queries, renderings, self.config, *learned, shown), renderings
 
