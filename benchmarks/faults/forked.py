@@ -7,10 +7,10 @@ import io
 import json
 import logging
 import os
-import resource
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
+from tqdm.std import tqdm
 
 LONGEST_S = 30.0
 MOST_BYTES = 4 << 30
 _PATIENCE = 10  # times as long by the clock as of a process' own time
-_deadline: float | None = None
 _KEPT = 4000  # characters of what a process said
 
 
@@ -62,21 +62,11 @@ class Ending:
         return f"ends with {self.code}: {self.complaint[:300]}"
 
 
-def stop_after(minutes: float | None) -> None:
-    """Campaigns end then with what they have done by that time."""
-    global _deadline
-    _deadline = None if minutes is None else time.monotonic() + 60 * minutes
-
-
-def in_time() -> bool:
-    """Whether a campaign may go on."""
-    return _deadline is None or time.monotonic() < _deadline
-
-
 def warm_up(work: Callable[[], int]) -> None:
     """Does the work in this process, so that its copies have loaded and compiled what it needs. It may leave no thread
     behind; what it says is thrown away."""
     cv2.setNumThreads(1)
+    tqdm.monitor_interval = 0  # else a thread
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         assert work() == 0
     logging.getLogger().handlers.clear()  # they would go on to write there
@@ -114,28 +104,39 @@ def run_forked(
     )
 
 
-def limit_address_space(more_bytes: int) -> None:
-    """Lets this process take so much more memory than it has, and no more."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + more_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
 def _ends_within(pid: int, seconds: float, of_wall: bool = False) -> bool:
-    """Whether it ends within so many seconds of its own, or ten times as many by the clock: a busy machine makes nobody
-    hang. With `of_wall`, by the clock."""
-    descriptor, start = os.pidfd_open(pid), time.monotonic()
+    """Whether it ends within so many seconds as `_Watched` counts them. With `of_wall`, by the clock."""
+    descriptor = os.pidfd_open(pid)
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     try:
         if of_wall:
             return bool(waiting.poll(1000 * seconds))
+        watched = _Watched(pid, seconds)
         while not waiting.poll(1000):
-            if _cpu_seconds(pid) > seconds or time.monotonic() - start > _PATIENCE * seconds:
+            if watched.hangs():
                 return False
         return True
     finally:
         os.close(descriptor)
+
+
+class _Watched:
+    """A process hangs when it has used so many seconds of its own, has done nothing for as many by the clock, or has
+    taken ten times as many by the clock: a busy machine makes nobody hang."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self._seconds = pid, seconds
+        self._begun = self._moved = time.monotonic()
+        self._first = self._used = _cpu_seconds(pid)
+
+    def hangs(self) -> bool:
+        """Whether it hangs by now."""
+        now, used = time.monotonic(), _cpu_seconds(self._pid)
+        if used > self._used:
+            self._moved, self._used = now, used
+        limit = self._seconds
+        return used - self._first > limit or now - self._moved > limit or now - self._begun > _PATIENCE * limit
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -185,10 +186,10 @@ def run_in_turn(works: Sequence[Callable[[], int]], folder: Path, limit_s: float
 
 
 def _line(lines: io.RawIOBase, pid: int, seconds: float) -> bytes:
-    """The next line, or nothing when it does not come in time, or the writer is gone. Time as in `_ends_within`."""
-    start, used = time.monotonic(), _cpu_seconds(pid)
+    """The next line, or nothing when it does not come in time, or the writer is gone."""
+    watched = _Watched(pid, seconds)
     while not select.select([lines], [], [], 1.0)[0]:
-        if _cpu_seconds(pid) - used > seconds or time.monotonic() - start > _PATIENCE * seconds:
+        if watched.hangs():
             return b""
     return lines.readline()
 
@@ -221,6 +222,7 @@ def _peak() -> int:
 
 def _code_of(work: Callable[[], int], out: Path, err: Path) -> int:
     """The exit code that a process ending like this would have; output goes to the two files."""
+    tqdm.set_lock(threading.RLock())  # the one it comes with is shared with copies that were killed holding it
     for stream, path in ((1, out), (2, err)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, stream)

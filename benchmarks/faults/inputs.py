@@ -13,8 +13,7 @@ import os
 import random
 import shutil
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,14 @@ from PIL import Image
 
 import prepare_lego_ad
 from benchmarks.faults import tiny
-from benchmarks.faults.forked import Ending, in_time, run_forked, run_in_turn, warm_up
+from benchmarks.faults.forked import Ending, run_forked, run_in_turn, warm_up
 from benchmarks.faults.mutations import Mutation, mutate_bytes, mutate_json, replace_file, same_structure
+from benchmarks.faults.workers import Outcome, Trials, in_time
 from PAD_utils.evaluate import __main__ as evaluation
 from tests.fake_class import NAME
 from train_and_render import main as train_and_render
 
-_AT_ONCE = 100  # cases in one process
+_AT_ONCE = 25  # cases in one process
 _CASE = "case"
 
 
@@ -58,38 +58,30 @@ class Clean:
     said: set[str]
 
 
-def campaign(count: int, seed: int, workspace: Path, first: int = 0) -> dict[str, Any]:
-    """Runs the cases number `first` and following; returns the figures."""
+def prepare(seed: int, workspace: Path) -> Trials:
+    """Makes the whole files and their results; returns the cases, drawn by their numbers."""
     whole = workspace / "whole"
-    kinds = prepare(whole, workspace)
+    kinds = make_whole(whole, workspace)
     clean = {kind.name: _clean(kind, whole, workspace) for kind in kinds}
-    failures: list[str] = []
-    ends, drawn = Counter[str](), Counter[str]()
-    slowest, most = 0.0, 0
-    for start in range(first, first + count, _AT_ONCE):
-        if not in_time():
-            break
-        numbers = range(start, min(start + _AT_ONCE, first + count))
-        cases = [_Runner(number, seed, kinds, clean, whole, workspace) for number in numbers]
-        for case, ending in zip(cases, run_in_turn([case.run for case in cases], workspace), strict=True):
-            drawn[case.kind.name] += 1
-            fault = ending.misbehavior or case.verdict()
-            ends[fault and "fault" or ("done" if ending.code == 0 else "refused")] += 1
-            slowest, most = max(slowest, ending.seconds), max(most, ending.peak_bytes)
-            if fault:
-                failures.append(f"case {case.number}, {case.said()}: {fault}")
-    return {
-        "cases": sum(drawn.values()),
-        "by_kind": dict(drawn),
-        "ends": dict(ends),
-        "slowest_s": slowest,
-        "most_bytes": most,
-        "failures": len(failures),
-        "first_failures": failures[:40],
-    }
+
+    def trials(numbers: Sequence[int], folder: Path) -> Iterator[Outcome]:
+        for start in in_time(range(0, len(numbers), _AT_ONCE)):
+            some = numbers[start : start + _AT_ONCE]
+            cases = [_Runner(number, seed, kinds, clean, whole, folder) for number in some]
+            for case, ending in zip(cases, run_in_turn([case.run for case in cases], folder), strict=True):
+                yield _outcome(case, ending)
+
+    return trials
 
 
-def prepare(whole: Path, workspace: Path) -> list[Kind]:
+def _outcome(case: "_Runner", ending: Ending) -> Outcome:
+    fault = ending.misbehavior or case.verdict()
+    ended = "ends: fault" if fault else "ends: done" if ending.code == 0 else "ends: refused"
+    most = {"seconds": ending.seconds, "CPU seconds": ending.cpu_seconds, "bytes": ending.peak_bytes}
+    return Outcome(case.number, {case.kind.name: 1, ended: 1}, most, fault and f"{case.said()}: {fault}")
+
+
+def make_whole(whole: Path, workspace: Path) -> list[Kind]:
     """Fills the folder that every case is a copy of: a class, its results, photographs, maps, a zip, a checkpoint."""
     root = tiny.make_class(whole)
     photos = whole / "photos"
@@ -229,8 +221,8 @@ def _timeless(content: Any) -> Any:
 
 
 def _said(workspace: Path) -> set[str]:
-    """The lines on stderr so far."""
-    return set((workspace / "stderr.txt").read_text("utf-8", "replace").splitlines())
+    """The lines on stderr so far, wherever the folder lies."""
+    return set((workspace / "stderr.txt").read_text("utf-8", "replace").replace(str(workspace), "").splitlines())
 
 
 def _is_unseeable(whole: Path, mutated: Path) -> bool:

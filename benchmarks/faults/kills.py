@@ -9,14 +9,14 @@ import random
 import shutil
 import signal
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import tiny
-from benchmarks.faults.forked import Ending, in_time, run_forked, warm_up
+from benchmarks.faults.forked import Ending, run_forked, warm_up
+from benchmarks.faults.workers import Outcome, Trials, in_time
 from PAD_utils.evaluate.maps import read_map
 from PAD_utils.files import read_checked_json, read_json, write_checked_json
 
@@ -42,43 +42,44 @@ class Measured:
     operations: int
 
 
-def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
-    """Runs the trials; returns the figures. What failed keeps its folder's name and the reason."""
+def prepare(seed: int, workspace: Path) -> Trials:
+    """Measures each scenario undisturbed; returns the trials, drawn by their numbers."""
     data = workspace / "data"
     tiny.make_class(data)
     source = tiny.snapshot(data)
     warm_up(tiny.job(data, workspace / "warm"))
     scenarios = _scenarios(data, workspace)
     known = {scenario.name: _measure(scenario, workspace) for scenario in scenarios}
-    draw = random.Random(seed)
-    failures, kills, interrupted, done = [], Counter[str](), Counter[str](), 0
-    for trial in range(count):
-        if not in_time():
-            break
-        done += 1
-        scenario = draw.choices(scenarios, [s.weight for s in scenarios])[0]
-        output = workspace / "trial"
-        shutil.rmtree(output, ignore_errors=True)
-        scenario.prepare(output)
-        for _ in range(1 + (draw.random() < 0.25)):
-            ending = _killed(scenario, output, known[scenario.name], draw, workspace)
-            kills[scenario.name] += 1
-            interrupted[scenario.name] += ending.code == -signal.SIGKILL
-            failures += [f"trial {trial}, {scenario.name}: {fault}" for fault in _halves(output)]
-        again = run_forked(scenario.command(output), workspace)
-        wrong = tiny.differences(known[scenario.name].results, tiny.snapshot(output))
-        if again.code != 0 or wrong:
-            failures.append(f"trial {trial}, {scenario.name}: {again.code} {again.complaint[:200]} {wrong[:5]}")
-    if tiny.differences(source, tiny.snapshot(data)):
-        failures.append("the source pictures were changed")
-    return {
-        "trials": done,
-        "kills": sum(kills.values()),
-        "kills_that_interrupted": sum(interrupted.values()),
-        "by_scenario": dict(kills),
-        "failures": len(failures),
-        "first_failures": failures[:20],
-    }
+
+    def trials(numbers: Sequence[int], folder: Path) -> Iterator[Outcome]:
+        for number in in_time(numbers):
+            draw = random.Random(f"{seed} {number}")
+            scenario = draw.choices(scenarios, [s.weight for s in scenarios])[0]
+            counts, faults = _trial(scenario, known[scenario.name], draw, folder)
+            if tiny.differences(source, tiny.snapshot(data)):
+                faults.append("the source pictures were changed")
+            fault = f"{scenario.name}: {'; '.join(faults[:5])}" if faults else None
+            yield Outcome(number, {scenario.name: 1, **counts}, fault=fault)
+
+    return trials
+
+
+def _trial(scenario: Scenario, known: Measured, draw: random.Random, folder: Path) -> tuple[dict[str, int], list[str]]:
+    """Kills the command once or twice, and lets it go on; what is counted, and what went wrong."""
+    output = folder / "trial"
+    shutil.rmtree(output, ignore_errors=True)
+    scenario.prepare(output)
+    faults: list[str] = []
+    kills, interrupted = 1 + (draw.random() < 0.25), 0
+    for _ in range(kills):
+        ending = _killed(scenario, output, known, draw, folder)
+        interrupted += ending.code == -signal.SIGKILL
+        faults += _halves(output)
+    again = run_forked(scenario.command(output), folder)
+    wrong = tiny.differences(known.results, tiny.snapshot(output))
+    if again.code != 0 or wrong:
+        faults.append(f"ends with {again.code} {again.complaint[:200]} {wrong[:5]}")
+    return {"kills": kills, "kills that interrupted": interrupted}, faults
 
 
 def _scenarios(data: Path, workspace: Path) -> list[Scenario]:

@@ -1,7 +1,7 @@
 """A disk that fills up, one that becomes read-only, and too little memory, each at random points of a run: it ends in
 one line and exit code 2, and the same command goes on to the same results once there is room.
 
-Needs a C compiler (cc): the failing disk is a small library that is loaded into the process.
+Needs a C compiler (cc): failing disk and memory are a small library that is loaded into the process.
 """
 
 import ctypes
@@ -11,90 +11,137 @@ import random
 import shutil
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.faults import tiny
-from benchmarks.faults.forked import Ending, in_time, limit_address_space, run_forked, warm_up
+from benchmarks.faults.forked import Ending, run_forked, warm_up
+from benchmarks.faults.memory import address_space, limit_address_space, most_address_space, simple_heap
+from benchmarks.faults.workers import Outcome, Trials, in_time
 
-_SOURCE = Path(__file__).with_name("failing_disk.c")
-_PRELOADED = "SPLATPOSE_FAILING_DISK"
-_MOST_MORE = 160 << 20  # bytes of address space beyond what the process has: with so many the tiny job mostly ends well
-_KINDS = {"disk full": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT, "memory": 0}
+_SOURCES = [Path(__file__).with_name(f"failing_{what}.c") for what in ("disk", "memory")]
+_PRELOADED = "SPLATPOSE_FAILING"
+_DISK = {"disk full": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT}
+_ALLOCATIONS = {"no 4 kB": 1 << 12, "no 64 kB": 1 << 16}  # from a point on, none of so much
+_LIMIT = "memory limit"
 
 
-def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
-    """Runs `count` points; returns the figures. Starts itself anew with the library, the first time."""
+@dataclass(frozen=True)
+class Undisturbed:
+    """A job, what it leaves, and for each kind of trouble at how many points it may strike: calls that change a file,
+    allocations, bytes of address space that the job takes."""
+
+    job: Callable[[Path], Callable[[], int]]
+    results: dict[str, object]
+    points: dict[str, int]
+
+
+def prepare(seed: int, workspace: Path) -> Trials:
+    """Measures two jobs undisturbed; returns the points, drawn by their numbers. Starts itself anew with the library,
+    the first time."""
     _preload(workspace)
-    data = workspace / "data"
-    tiny.make_class(data)
-    source = tiny.snapshot(data)
-    warm_up(tiny.job(data, workspace / "warm"))
-    expected, calls = _undisturbed(data, workspace)
-    draw, failures, ends = random.Random(seed), [], Counter[str]()
-    for point in range(count):
-        if not in_time():
-            break
-        kind = draw.choice(list(_KINDS))
-        output = workspace / "trial"
-        shutil.rmtree(output, ignore_errors=True)
-        at = draw.randrange(_MOST_MORE) if kind == "memory" else draw.randrange(calls)
-        ending = run_forked(_troubled(tiny.job(data, output), kind, at), workspace)
-        again = run_forked(tiny.job(data, output), workspace)
-        ends[f"{kind}: {'done' if ending.code == 0 else 'refused' if ending.is_refusal else 'fault'}"] += 1
-        wrong = tiny.differences(expected, tiny.snapshot(output))
-        fault = ending.misbehavior or (again.misbehavior if again.code else None) or (str(wrong[:5]) if wrong else None)
-        if fault:
-            failures.append(f"point {point}, {kind} at {at}: {fault}")
-    if tiny.differences(source, tiny.snapshot(data)):
-        failures.append("the source pictures were changed")
-    return {
-        "points": sum(ends.values()),
-        "ends": dict(ends),
-        "failures": len(failures),
-        "first_failures": failures[:20],
-    }
+    simple_heap()
+    small, larger = workspace / "small", workspace / "larger"  # where memory counts, pictures are larger
+    tiny.make_class(small), tiny.make_class(larger, size=48)
+    sources = tiny.snapshot(small), tiny.snapshot(larger)
+    warm_up(tiny.job(small, workspace / "warm", base=tiny.USUAL))
+    on_disk = _undisturbed(lambda output: tiny.job(small, output), _DISK, workspace)
+    in_memory = _undisturbed(
+        lambda output: tiny.job(larger, output, base=tiny.USUAL), (*_ALLOCATIONS, _LIMIT), workspace
+    )
+    known = {kind: of for of in (on_disk, in_memory) for kind in of.points}
+
+    def trials(numbers: Sequence[int], folder: Path) -> Iterator[Outcome]:
+        for number in in_time(numbers):
+            draw = random.Random(f"{seed} {number}")
+            kind = draw.choice(list(known))
+            at = int(
+                known[kind].points[kind] * draw.random() ** (2 if kind == _LIMIT else 1)
+            )  # most of it late, at once
+            ended, fault = _trial(known[kind], kind, at, folder)
+            if sources != (tiny.snapshot(small), tiny.snapshot(larger)):
+                fault = "the source pictures were changed"
+            yield Outcome(number, {f"{kind}: {ended}": 1}, fault=fault and f"{kind} at {at}: {fault}")
+
+    return trials
+
+
+def _trial(known: Undisturbed, kind: str, at: int, folder: Path) -> tuple[str, str | None]:
+    """How the job ends when trouble strikes there, and what went wrong then or when it went on."""
+    output = folder / "trial"
+    shutil.rmtree(output, ignore_errors=True)
+    ending = run_forked(_troubled(known.job(output), kind, at), folder)
+    again = run_forked(known.job(output), folder)
+    fault = _fault(ending, again, tiny.differences(known.results, tiny.snapshot(output)))
+    return "fault" if fault else "done" if ending.code == 0 else "refused", fault
+
+
+def _fault(ending: Ending, again: Ending, wrong: list[str]) -> str | None:
+    if ending.misbehavior:
+        return f"{ending.misbehavior} ... {ending.err[-1500:]}"
+    if again.code:
+        return f"does not go on: {again.code} {again.complaint[:300]}"
+    return f"other results: {wrong[:5]}" if wrong else None
 
 
 def _preload(workspace: Path) -> None:
     """Compiles the library, and replaces this process by one that has loaded it."""
     if os.environ.get(_PRELOADED):
         return
-    library = workspace / "failing_disk.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE), "-ldl"], check=True)
+    library = workspace / "failing.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, *_SOURCES, "-ldl"], check=True)
     environment = {**os.environ, _PRELOADED: str(library), "LD_PRELOAD": str(library)}
     code = subprocess.run([sys.executable, "-m", "benchmarks.faults", *sys.argv[1:]], env=environment).returncode
     sys.exit(code)
 
 
 def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(os.environ[_PRELOADED])
+    library = ctypes.CDLL(os.environ[_PRELOADED])
+    library.faults_fail_after.argtypes = ctypes.c_long, ctypes.c_int
+    library.faults_no_memory_after.argtypes = ctypes.c_long, ctypes.c_size_t
+    library.faults_calls.restype = library.faults_allocations.restype = ctypes.c_long
+    return library
 
 
-def _undisturbed(data: Path, workspace: Path) -> tuple[dict[str, object], int]:
-    """The results of the job, and how many calls change a file."""
-    counted = workspace / "calls.txt"
+def _undisturbed(job: Callable[[Path], Callable[[], int]], kinds: Iterable[str], workspace: Path) -> Undisturbed:
+    output, points = workspace / "undisturbed", {}
+    for kind in kinds:
+        shutil.rmtree(output, ignore_errors=True)
+        points[kind] = _points(job(output), kind, workspace)
+    results = tiny.snapshot(output)
+    shutil.rmtree(output)
+    return Undisturbed(job, results, points)
 
-    def work() -> int:
-        _library().faults_fail_after(ctypes.c_long(-1), 0)
-        code = tiny.job(data, workspace / "undisturbed")()
-        _library().faults_calls.restype = ctypes.c_long
-        counted.write_text(str(_library().faults_calls()))
+
+def _points(work: Callable[[], int], kind: str, workspace: Path) -> int:
+    """At how many points such a trouble may strike."""
+    counted = workspace / "counted.txt"
+
+    def counting() -> int:
+        library = _library()
+        if kind in _ALLOCATIONS:
+            library.faults_no_memory_after(-1, _ALLOCATIONS[kind])
+        library.faults_fail_after(-1, 0)
+        before = address_space()
+        code = work()
+        many = {_LIMIT: most_address_space() - before, **dict.fromkeys(_DISK, library.faults_calls())}
+        counted.write_text(str(many.get(kind, library.faults_allocations())))
         return code
 
-    ending: Ending = run_forked(work, workspace)
+    ending = run_forked(counting, workspace)
     assert ending.code == 0, ending.err
-    return tiny.snapshot(workspace / "undisturbed"), int(counted.read_text())
+    return int(counted.read_text())
 
 
 def _troubled(work: Callable[[], int], kind: str, at: int) -> Callable[[], int]:
     def troubled() -> int:
-        if kind == "memory":
-            limit_address_space(at)
+        if kind in _DISK:
+            _library().faults_fail_after(at, _DISK[kind])
+        elif kind in _ALLOCATIONS:
+            _library().faults_no_memory_after(at, _ALLOCATIONS[kind])
         else:
-            _library().faults_fail_after(ctypes.c_long(at), _KINDS[kind])
+            limit_address_space(at)
         return work()
 
     return troubled

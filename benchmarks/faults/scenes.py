@@ -7,16 +7,15 @@ every third scene.
 
 import math
 import random
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from diff_gaussian_rasterization import rasterize
 from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
 from diff_gaussian_rasterization.types import Scene
 
-from benchmarks.faults.forked import in_time
+from benchmarks.faults.workers import Outcome, Trials, in_time
 from tests.splat_scenes import random_scene, scene_on, values_and_gradients
 
 _MOST_WORK = 3e6  # Gaussians times pixels: the reference looks at each at every pixel
@@ -26,30 +25,20 @@ _FAR = 1e-7  # of double against the reference, as a share of what the picture h
 _FLOAT_MEAN = 2e-3  # of float against double, over the picture: single pixels fall on another side of a threshold
 
 
-def campaign(count: int, seed: int, workspace: Path) -> dict[str, Any]:
-    """Draws `count` scenes; returns the figures. Nothing is written to `workspace`."""
-    failures: list[str] = []
-    drawn, worst = Counter[str](), 0.0
-    for number in range(count):
-        if not in_time():
-            break
-        draw = random.Random(f"{seed} {number}")
-        scene, said = random_case(draw)
-        drawn["odd numbers" if "=" in said else "ordinary"] += 1
-        try:
-            off, fault = compared(scene, with_gradients=number % 3 == 0)
-        except Exception as error:  # whatever a kernel may raise
-            off, fault = 0.0, f"{type(error).__name__}: {error}"
-        worst = max(worst, off)
-        if fault:
-            failures.append(f"scene {number}, {said}: {fault}")
-    return {
-        "scenes": sum(drawn.values()),
-        "by_kind": dict(drawn),
-        "worst_of_double": worst,
-        "failures": len(failures),
-        "first_failures": failures[:20],
-    }
+def prepare(seed: int, _: Path) -> Trials:
+    """The trials, drawn by their numbers; nothing is written."""
+
+    def trials(numbers: Sequence[int], _: Path) -> Iterator[Outcome]:
+        for number in in_time(numbers):
+            scene, said = random_case(random.Random(f"{seed} {number}"))
+            try:
+                off, fault = compared(scene, with_gradients=number % 3 == 0)
+            except Exception as error:  # whatever a kernel may raise
+                off, fault = 0.0, f"{type(error).__name__}: {error}"
+            kind = "odd numbers" if "=" in said else "ordinary"
+            yield Outcome(number, {kind: 1}, {"off": off}, fault and f"{said}: {fault}")
+
+    return trials
 
 
 def random_case(draw: random.Random) -> tuple[Scene, str]:

@@ -17,9 +17,9 @@ USUAL = [*QUICK, "--hypotheses", "2"]
 _TIMED = ("seconds", "start", "end")
 
 
-def make_class(data_path: Path) -> Path:
-    """A class of 6 views and 4 test pictures of 16x16 pixels; returns its folder."""
-    return write_fake_class(data_path, size=16, rings=2, per_ring=3, tests=1)
+def make_class(data_path: Path, size: int = 16) -> Path:
+    """A class of 6 views and 4 test pictures of size x size pixels; returns its folder."""
+    return write_fake_class(data_path, size=size, rings=2, per_ring=3, tests=1)
 
 
 def job(data_path: Path, output: Path, *more: str, base: list[str] = CHEAP) -> Callable[[], int]:
