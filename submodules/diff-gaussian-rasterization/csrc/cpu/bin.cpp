@@ -118,7 +118,7 @@ void bin_all(const Views<T>& views, int64_t count, const Splat<T>* splats, const
                                    const gs::Splat<T>* splats, const int64_t* slot_begin, int64_t* tile_begin,         \
                                    gs::Entry* entries) {                                                               \
         const gs::Views<T> views = {view_count, nullptr, nullptr, nullptr, int(width), int(height)};                             \
-        gs::bin_all(views, count, splats, slot_begin, tile_begin, entries);                                            \
+        gs::guarded([&] { gs::bin_all(views, count, splats, slot_begin, tile_begin, entries); });                      \
     }
 
 GS_BIN(float, f32)

@@ -216,6 +216,8 @@ double photometric_loss(int64_t views, int height, int width, const T* image, co
     const int64_t pixels = int64_t(height) * width;
     const double count = double(views) * 3 * double(pixels);
     Plane<T> plane(width, height);
+    std::vector<Rows<T, 5>> all_moments(most_threads(), Rows<T, 5>(plane.stride));  // one for each thread
+    std::vector<Rows<T, 3>> all_derivatives(most_threads(), Rows<T, 3>(plane.stride));
     std::vector<double> distances(height), ssims(height);
     double distance = 0, ssim = 0;
     for (int64_t index = 0; index < views * 3; ++index) {
@@ -224,8 +226,8 @@ double photometric_loss(int64_t views, int height, int width, const T* image, co
         const uint8_t* y_bytes = bytes ? bytes + index / 3 * 3 * pixels + index % 3 : nullptr;
 #pragma omp parallel
         {
-            Rows<T, 5> moments(plane.stride);
-            Rows<T, 3> derivatives(plane.stride);
+            Rows<T, 5>& moments = all_moments[thread_number()];
+            Rows<T, 3>& derivatives = all_derivatives[thread_number()];
 #pragma omp for schedule(static)
             for (int r = 0; r < height; ++r)
                 distances[r] = read_row(plane, r, x + int64_t(r) * width, y_bytes ? y_bytes + 3 * int64_t(r) * width : nullptr,
@@ -252,7 +254,9 @@ double photometric_loss(int64_t views, int height, int width, const T* image, co
     GS_EXPORT double gs_photometric_loss_##SUFFIX(int64_t views, int64_t height, int64_t width, const T* image,        \
                                                   const uint8_t* bytes, const T* target, double ssim_weight,           \
                                                   T* v_image) {                                                        \
-        return gs::photometric_loss(views, int(height), int(width), image, bytes, target, ssim_weight, v_image);       \
+        return gs::guarded([&] {                                                                                       \
+            return gs::photometric_loss(views, int(height), int(width), image, bytes, target, ssim_weight, v_image);   \
+        });                                                                                                            \
     }
 
 GS_LOSS(float, f32)

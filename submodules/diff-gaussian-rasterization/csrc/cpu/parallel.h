@@ -1,7 +1,9 @@
 // OpenMP, or plain loops where the compiler has none. Results never depend on the number of threads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <new>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -11,6 +13,57 @@
 #define GS_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace gs {
+
+// No exception may leave a function that C calls: that there was no memory is said by gs_no_memory(), on the same thread.
+inline bool& no_memory() {
+    static thread_local bool lacked = false;
+    return lacked;
+}
+
+template <typename Work>
+auto guarded(Work work) noexcept {
+    try {
+        return work();
+    } catch (const std::bad_alloc&) {
+        no_memory() = true;
+        return decltype(work())();
+    }
+}
+
+// Nor may one leave a parallel region: its threads call run, and whoever began it end, behind it.
+class Region {
+public:
+    template <typename Work>
+    void run(Work work) noexcept {
+        try {
+            work();
+        } catch (const std::bad_alloc&) {
+            failed_ = true;
+        }
+    }
+    void end() const {
+        if (failed_) throw std::bad_alloc();
+    }
+
+private:
+    std::atomic<bool> failed_{false};
+};
+
+// The most threads that a region has, and the number of the calling one in it.
+inline int most_threads() {
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+inline int thread_number() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
 
 inline int thread_count() {
 #ifdef _OPENMP
@@ -29,8 +82,10 @@ void for_each_view(int64_t count, Visit visit) {
         for (int64_t view = 0; view < count; ++view) visit(view);
         return;
     }
+    Region region;
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t view = 0; view < count; ++view) visit(view);
+    for (int64_t view = 0; view < count; ++view) region.run([&] { visit(view); });
+    region.end();
 }
 
 }  // namespace gs

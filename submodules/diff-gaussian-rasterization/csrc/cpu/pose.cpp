@@ -310,8 +310,10 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
                                   tangents.data(), tile_begin + b * views.tiles(),
                                   entries,         cloud.sh_count > 1};
         std::vector<PoseSums> rows(views.tiles_y());
+        Region region;
 #pragma omp parallel for schedule(dynamic, 1)
-        for (int row = 0; row < views.tiles_y(); ++row) rows[row] = tile_row_sums(view, row);
+        for (int row = 0; row < views.tiles_y(); ++row) region.run([&] { rows[row] = tile_row_sums(view, row); });
+        region.end();
         PoseSums sums;
         for (const PoseSums& row : rows) sums.add(row);
         write_sums(sums, b, out);
@@ -333,8 +335,10 @@ void pose_all(const Cloud<T>& cloud, const Views<T>& views, const PoseProblems<T
         const gs::Views<T> views = {view_count, cam_from_world, intrinsics, nullptr, int(width), int(height)};                   \
         const gs::PoseProblems<T> problems = {gs::Robust(int(robust)), scale,     gain,         offset, background,      \
                                               center,                  T(detail), target_index, targets};              \
-        gs::pose_all(cloud, views, problems, splats, slot_begin, tile_begin, entries,                                  \
-                     {hessian, gradient, cost, histogram});                                                            \
+        gs::guarded([&] {                                                                                              \
+            gs::pose_all(cloud, views, problems, splats, slot_begin, tile_begin, entries,                              \
+                         {hessian, gradient, cost, histogram});                                                        \
+        });                                                                                                            \
     }
 
 GS_POSE(float, f32)

@@ -60,8 +60,10 @@ void accept_all(const PoseBatch<T>& all, int64_t count, const PoseBatch<T>& foun
 #define GS_POSE_STEP(T, SUFFIX)                                                                                        \
     GS_EXPORT void gs_pose_propose_##SUFFIX(GS_POSE_BATCH(T), const T* center, const T* background,                    \
                                             int64_t brightness, int64_t follow_scale, double least_scale) {            \
-        gs::propose_all<T>({GS_POSE_BATCH_VALUES}, count, center, background, brightness != 0, follow_scale != 0,      \
-                           least_scale);                                                                               \
+        gs::guarded([&] {                                                                                              \
+            gs::propose_all<T>({GS_POSE_BATCH_VALUES}, count, center, background, brightness != 0, follow_scale != 0,  \
+                               least_scale);                                                                           \
+        });                                                                                                            \
     }                                                                                                                  \
     GS_EXPORT void gs_pose_accept_##SUFFIX(GS_POSE_BATCH(T), T* found_hessian, T* found_gradient, T* found_cost,       \
                                            int* found_histogram, int64_t always, double shortest_step) {               \

@@ -207,9 +207,11 @@ void backward_all(const Cloud<T>& cloud, const Views<T>& views, const Splat<T>* 
         const gs::Cloud<T> cloud = {count, means, scales, quats, opacities, colors, int(sh_count), antialiased != 0};  \
         const gs::Views<T> views = {view_count, cam_from_world, intrinsics, offsets, int(width), int(height),          \
                                     inverse_depth != 0};                                                               \
-        gs::backward_all(cloud, views, splats, slot_begin, slots,                                                      \
-                         {v_means, v_scales, v_quats, v_opacities, v_colors, v_cam_from_world, v_intrinsics,           \
-                          v_offsets});                                                                                 \
+        gs::guarded([&] {                                                                                              \
+            gs::backward_all(cloud, views, splats, slot_begin, slots,                                                  \
+                             {v_means, v_scales, v_quats, v_opacities, v_colors, v_cam_from_world, v_intrinsics,       \
+                              v_offsets});                                                                             \
+        });                                                                                                            \
     }
 
 GS_PROJECT(float, f32)

@@ -165,7 +165,9 @@ void update(int64_t count, int64_t sh_count, const Parameter<T>* parameters, con
                                   T(1 / std::sqrt(1 - std::pow(beta2, steps)))};                                       \
         const gs::Statistics<T> statistics = {views,         v_offsets,    radii,     T(width) / 2,                    \
                                               T(height) / 2, gradient_sum, view_count};                                \
-        gs::update(count, sh_count, parameters, scales, opacities, rates, adam, statistics);                           \
+        gs::guarded([&] {                                                                                              \
+            gs::update(count, sh_count, parameters, scales, opacities, rates, adam, statistics);                       \
+        });                                                                                                            \
     }
 
 GS_TRAIN(float, f32)

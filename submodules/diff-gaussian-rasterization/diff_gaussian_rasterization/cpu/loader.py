@@ -50,8 +50,11 @@ def _plain(value: Argument) -> int | float:
 
 def call(name: str, dtype: torch.dtype, *args: Argument, result: type | None = None) -> Any:
     """Calls `name`_f32 or `name`_f64: tensors (contiguous, on the CPU) and None go as pointers, int as int64_t, float
-    as double."""
+    as double. Raises MemoryError when the kernel found no memory for what it keeps meanwhile."""
     library, suffix = (_load("baseline"), "_f64") if dtype == torch.float64 else (cpu_library(), "_f32")
     assert library is not None, "callers look at cpu_library() first"
     plain = [_plain(arg) for arg in args]
-    return _function(library, name + suffix, result, tuple([type(value) is float for value in plain]))(*plain)
+    found = _function(library, name + suffix, result, tuple([type(value) is float for value in plain]))(*plain)
+    if _function(library, "gs_no_memory", ctypes.c_int64, ())():
+        raise MemoryError(f"the kernel {name} found none")
+    return found
