@@ -1,5 +1,6 @@
 """One way to do the same to many things at once: threads, for decoding, resizing and hashing release Python's lock."""
 
+import mmap
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from gaussian_splatting.progress import progress
 
 _MOST_THREADS = 16  # more take memory and give nothing: the memory's bandwidth is used up by then
 _SHARES = 4  # of the items for each thread, so that none waits long for the last
+_STACK_BYTES = 9 << 20  # of a thread's own: what Linux sets aside for its stack, and what Python needs to begin there
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -19,6 +21,20 @@ def thread_count() -> int:
     return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
+def check_room_for_threads(count: int) -> None:
+    """Raises MemoryError when there is no room for so many: a thread that finds no memory for its first line ends, and
+    CPython, which has just started it, waits for a sign of it without end."""
+    try:
+        mmap.mmap(-1, count * _STACK_BYTES).close()
+    except OSError as error:
+        raise MemoryError(f"no room for {count} threads") from error
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    check_room_for_threads(count)
+    return ThreadPoolExecutor(count)
+
+
 def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") -> list[_Out]:
     """`work(item)` for all items, on `thread_count` threads, in the order of `items`.
 
@@ -26,7 +42,7 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
     is left out.
     """
     items = list(items)
-    with ThreadPoolExecutor(thread_count()) as pool:
+    with _threads(thread_count()) as pool:
         if name:
             return list(progress(pool.map(work, items), desc=name, total=len(items), leave=False))
         size = max(1, len(items) // (_SHARES * thread_count()))  # many small ones cost less together
@@ -37,7 +53,7 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
 def ahead(items: Iterator[_Out], count: int = 2) -> Iterator[_Out]:
     """The items, made on a thread of its own while earlier ones are used, at most `count` of them before their time."""
     end = object()
-    with ThreadPoolExecutor(1) as pool:
+    with _threads(1) as pool:
         pending = deque(pool.submit(next, items, end) for _ in range(count))
         while (item := pending.popleft().result()) is not end:
             pending.append(pool.submit(next, items, end))
@@ -46,7 +62,7 @@ def ahead(items: Iterator[_Out], count: int = 2) -> Iterator[_Out]:
 
 def behind(work: Callable[[_In], _Out], items: Iterable[_In], count: int = 2) -> Iterator[_Out]:
     """`work(item)` in order, on a thread of its own while the next items are made, at most `count` of them late."""
-    with ThreadPoolExecutor(1) as pool:
+    with _threads(1) as pool:
         pending: deque[Future[_Out]] = deque()
         for item in items:
             pending.append(pool.submit(work, item))

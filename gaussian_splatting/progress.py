@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
+tqdm.monitor_interval = 0  # no thread that looks after displays: where memory lacks, its start may never end
 EVERY_S = 60.0  # between two lines of the log; a step that takes less has none
 _LINE = "{desc}: {n_fmt} of {total_fmt} after {elapsed}, about {remaining} left{postfix}"
 
@@ -32,5 +33,5 @@ def progress(items: Any = None, *, desc: str, leave: bool = True, **more: Any) -
     terminal its displays go to the log of this module, one every EVERY_S seconds."""
     if on_terminal():
         return tqdm(items, desc=desc, leave=leave, **more)
-    pace: dict[str, Any] = {"mininterval": EVERY_S, "miniters": 1, "delay": EVERY_S}  # 1: tqdm's monitor stays out
+    pace: dict[str, Any] = {"mininterval": EVERY_S, "miniters": 1, "delay": EVERY_S}
     return tqdm(items, desc=desc, leave=False, file=_Lines(), bar_format=_LINE, **pace, **more)

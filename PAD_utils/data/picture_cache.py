@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from gaussian_splatting.files import replacing
-from gaussian_splatting.parallel import parallel
+from gaussian_splatting.parallel import check_room_for_threads, parallel
 from PAD_utils.errors import UserError
 
 WORTH_KEEPING = 64 << 20  # bytes; what is smaller is decoded in a blink
@@ -45,6 +45,7 @@ def load_pictures(
         return list(kept)
     pictures = parallel(decode, paths, "read pictures")
     if WORTH_KEEPING <= sum(picture.numel() for picture in pictures) <= limit:
+        check_room_for_threads(1)
         writer = threading.Thread(target=_keep, args=(place, pictures, limit), name=_WRITER)
         writer.start()  # beside the work; an exit waits for it
     return pictures

@@ -66,7 +66,6 @@ def warm_up(work: Callable[[], int]) -> None:
     """Does the work in this process, so that its copies have loaded and compiled what it needs. It may leave no thread
     behind; what it says is thrown away."""
     cv2.setNumThreads(1)
-    tqdm.monitor_interval = 0  # else a thread
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         assert work() == 0
     logging.getLogger().handlers.clear()  # they would go on to write there
