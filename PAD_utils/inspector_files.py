@@ -66,10 +66,9 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
     try:
         if content["version"] != _VERSION:
             raise ValueError(f"version {content['version']}, expected {_VERSION}")
-        for name, expected in content["sums"].items():
-            if check_sum(read_bytes(folder / name)) != expected:
-                raise ValueError(f"{name} was changed since")
-        tensors = load_torch(folder / _TENSORS, device)
+        _compare_sums(folder, content["sums"])
+        tensors, gaussians = load_torch(folder / _TENSORS, device), load_ply(folder / _MODEL)
+        _compare_sums(folder, content["sums"])  # again: another inspector may have been saved there meanwhile
         usual = Usual(
             tensors["normality"] and Normality(**tensors["normality"]),
             tensors["local"] and LocalNormality(**tensors["local"]),
@@ -79,7 +78,7 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
             tensors["places"] and Evidence(**tensors["places"]),
         )
         return Saved(
-            load_ply(folder / _MODEL).to(device),
+            gaussians.to(device),
             tensors["bank"] and _bank(tensors["bank"]),
             usual,
             content["calibration"] and Calibration(**content["calibration"]),
@@ -89,6 +88,12 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
     except Exception as error:  # files that were edited or cut may be wrong in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{folder} holds no inspector that can be read ({reason}); save it again") from error
+
+
+def _compare_sums(folder: Path, sums: dict[str, str]) -> None:
+    for name, expected in sums.items():
+        if check_sum(read_bytes(folder / name)) != expected:
+            raise ValueError(f"{name} was changed since")
 
 
 def _bank_tensors(bank: Bank | None) -> dict[str, Tensor] | None:

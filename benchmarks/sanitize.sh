@@ -15,7 +15,7 @@ flags="-std=c++17 -O1 -g -fno-omit-frame-pointer -fPIC -shared -fvisibility=hidd
 build() { # build INSTRUCTIONS MARCH SANITIZER...: a library of the kernels with the sanitizer, beside its package's copy
     local name=$1 march=$2; shift 2
     for source in $package/csrc/cpu/*.cpp; do echo "$source"; done |
-        xargs -P "$(nproc)" -I '{}' sh -c "g++ $flags $march $* -fopenmp -c '{}' -o $work/$name-\$(basename '{}').o"
+        xargs -P "$(getconf _NPROCESSORS_ONLN)" -I '{}' sh -c "g++ $flags $march $* -fopenmp -c '{}' -o $work/$name-\$(basename '{}').o"
     g++ -shared -o "$work/package/diff_gaussian_rasterization/_cpu_$name.so" "$work/$name"-*.o "${extra[@]}" $*
 }
 

@@ -18,6 +18,7 @@ from PAD_utils.errors import UserError, short_reason
 from PAD_utils.files import explaining
 
 _log = logging.getLogger(__name__)
+_SILENCE_S = 30.0  # on the line, not the whole download: it ends then, and the same command goes on from there
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _download(file: DriveFile, archive: Path) -> None:
         raise UserError(f"downloading needs gdown ({error}); pip install gdown, or {file.otherwise}") from None
     _log.info("downloading %s to %s", file.url, archive)
     try:
-        arrived = gdown.download(id=file.id, output=str(archive), quiet=False, resume=True)
+        arrived = gdown.download(id=file.id, output=str(archive), quiet=False, resume=True, timeout=_SILENCE_S)
     except Exception as error:  # gdown lets through the errors of requests, of urllib3 and its own
         raise UserError(f"{file.url} could not be fetched ({short_reason(error)}); {file.otherwise}") from error
     if arrived is None or not archive.is_file():

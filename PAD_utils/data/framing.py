@@ -44,6 +44,22 @@ class Framing:
         picture = np.rot90(self.straightened(picture), self.quarters)[top : top + height, left : left + width]
         return area_resize(np.ascontiguousarray(picture), *self.size)
 
+    def read(self, path: Path) -> UInt8[np.ndarray, "h w 3"]:
+        """The picture of a file as it is compared. Raises UserError naming the file, also when it is no longer as large
+        as when it was listed: somebody replaces files meanwhile."""
+        return self.apply(self._as_listed(path, read_picture(path)))
+
+    def read_photograph(self, path: Path) -> UInt8[np.ndarray, "h w 4"] | None:
+        """What was photographed around a cut-out, and alpha; None for other pictures. Raises as `read`."""
+        found = read_photograph(path)
+        return None if found is None else self.apply(self._as_listed(path, found))
+
+    def _as_listed(self, path: Path, picture: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+        height, width = picture.shape[:2] if self.quarters_back % 2 == 0 else picture.shape[1::-1]
+        if (width, height) != (self.lens.width, self.lens.height):
+            raise UserError(f"{path} was replaced while it was read; start again when its folder is left alone")
+        return picture
+
     @property
     def camera(self) -> Camera:
         """The camera of the compared picture, still without a pose."""

@@ -21,8 +21,6 @@ from PAD_utils.data.framing import (
     Framing,
     picture_size,
     query_framing,
-    read_photograph,
-    read_picture,
     training_framings,
 )
 from PAD_utils.data.intrinsics import Lens, LensSpec
@@ -220,7 +218,7 @@ def _load(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UInt8[Tens
         way = {paths[i]: framings[i] for i in members}
 
         def decode(path: Path, way: dict[Path, Framing] = way) -> UInt8[Tensor, "h w 3"]:
-            return torch.from_numpy(way[path].apply(read_picture(path)))
+            return torch.from_numpy(way[path].read(path))
 
         recipe = repr([framings[i] for i in members])
         images |= dict(zip(members, load_pictures([paths[i] for i in members], size, decode, recipe), strict=True))
@@ -231,8 +229,8 @@ def _photographs(paths: Sequence[Path], framings: Sequence[Framing]) -> list[UIn
     """What was photographed around cut-outs and their alpha, in the same sizes; None for other pictures."""
 
     def read(of: tuple[Path, Framing]) -> UInt8[Tensor, "h w 4"] | None:
-        found = read_photograph(of[0])
-        return None if found is None else torch.from_numpy(of[1].apply(found))
+        found = of[1].read_photograph(of[0])
+        return None if found is None else torch.from_numpy(found)
 
     return parallel(read, list(zip(paths, framings, strict=True)))
 

@@ -11,7 +11,7 @@ import torch
 
 from gaussian_splatting.images import PICTURE_SUFFIXES
 from gaussian_splatting.parallel import parallel
-from PAD_utils.data.framing import Framing, query_framing, read_photograph, read_picture
+from PAD_utils.data.framing import Framing, query_framing
 from PAD_utils.data.intrinsics import Lens, LensSpec
 from PAD_utils.data.listing import list_pictures, note_left_out, subfolders
 from PAD_utils.data.mad import ClassData, Sample, Source, check_names, is_cut_out
@@ -156,11 +156,11 @@ def _read(loaded: Loaded, framing: Framing | None, cut_out: bool) -> Loaded:
     path = loaded.photograph.path
     content = file_hash(path)  # first: a file that changes while it is read is not taken for done
     try:
-        image = torch.from_numpy(framing.apply(read_picture(path)))
-        uncut = read_photograph(path) if cut_out else None
+        image = torch.from_numpy(framing.read(path))
+        uncut = framing.read_photograph(path) if cut_out else None
     except UserError as error:
         return replace(loaded, guess=None, unreadable=str(error))
-    whole = None if uncut is None else torch.from_numpy(framing.apply(uncut))
+    whole = None if uncut is None else torch.from_numpy(uncut)
     kind, name = loaded.photograph.defect, loaded.photograph.name
     return replace(loaded, content=content, sample=Sample(kind, name, image, None, framing.camera, uncut=whole))
 

@@ -35,8 +35,8 @@ def load_pictures(
     """`decode(path)` for all paths, which gives pictures of `size` (width, height), in order.
 
     Kept in `cache_folder`, at most `limit_bytes` in all, under a key of the paths, sizes and times of the files and of
-    the `recipe` that `decode` follows, so that what changed is decoded again. A cache that cannot be written or read is
-    no error.
+    the `recipe` that `decode` follows, so that what changed is decoded again, also when it got the old date. A cache
+    that cannot be written or read is no error.
     """
     limit = limit_bytes()
     place = cache_folder() / f"{_key(paths, size, recipe)}.npy"
@@ -80,7 +80,7 @@ def _key(paths: Sequence[Path], size: tuple[int, int], recipe: str) -> str:
     for path in paths:
         try:
             facts = path.stat()
-            digest.update(f"\0{path.absolute()} {facts.st_size} {facts.st_mtime_ns}".encode())
+            digest.update(f"\0{path.absolute()} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}".encode())
         except OSError:  # decoding will say what is wrong with it
             digest.update(f"\0{path} missing".encode())
     return digest.hexdigest()[:32]

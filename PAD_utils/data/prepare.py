@@ -1,6 +1,7 @@
 """MAD-Sim to the format that 3D Gaussian splatting reads (Blender's, as NeRF-synthetic). The source is only read."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from PAD_utils.data.intrinsics import LensSpec
 from PAD_utils.data.layout import TestFile, TrainFile, list_class
 from PAD_utils.data.listing import folded
 from PAD_utils.errors import UserError
-from PAD_utils.files import write_bytes, write_json
+from PAD_utils.files import atomic_path, write_json
 
 _log = logging.getLogger(__name__)
 _File = TypeVar("_File", TrainFile, TestFile)
@@ -80,14 +81,14 @@ def copy_test_files(files: Sequence[TestFile], root: Path) -> dict[str, TestFile
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copies the bytes unless `target` is there and not older. Raises UserError naming a source that cannot be read."""
-    if _is_current(source, target):
+    """Copies the bytes unless `target` is there and of its date. Raises UserError naming what cannot be read."""
+    if (date := _date(source)) == _date(target) and target.is_file():
         return
     try:
         content = source.read_bytes()
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error.strerror}); check its permissions") from None
-    write_bytes(target, content)
+    _write_dated(date, target, content)
 
 
 def write_transforms(path: Path, frames: Mapping[str, TrainFile | TestFile], like: LensSpec) -> None:
@@ -108,19 +109,32 @@ def write_transforms(path: Path, frames: Mapping[str, TrainFile | TestFile], lik
 
 
 def write_rgba(source: Path, target: Path) -> None:
-    """Writes an RGB picture on white as RGBA, unless `target` is there and not older. UserError names `source`."""
-    if _is_current(source, target):
+    """Writes an RGB picture on white as RGBA, unless `target` is there and of its date. UserError names `source`."""
+    if (date := _date(source)) == _date(target) and target.is_file():
         return
     try:
         image = read_image(source).numpy()
     except ValueError as error:
         raise UserError(str(error)) from None
     bgra = np.dstack([image[..., ::-1], alpha_of_white(image)])
-    write_bytes(target, cv2.imencode(".png", bgra)[1].tobytes())
+    _write_dated(date, target, cv2.imencode(".png", bgra)[1].tobytes())
 
 
-def _is_current(source: Path, target: Path) -> bool:
-    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime
+def _date(path: Path) -> int | None:
+    """When a file was written, in ns; None where it cannot be known. Dates are compared, never ordered: what replaces a
+    file may be older."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _write_dated(date: int | None, target: Path, content: bytes) -> None:
+    """Writes what was made of a source of this date, taken before it was read, with the same date."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+        if date is not None:
+            os.utime(temporary, ns=(date, date))
 
 
 def in_parallel(work: Callable[[Path, Path], None], jobs: Sequence[tuple[Path, Path]]) -> None:

@@ -1,7 +1,6 @@
 """The last steps of the main job: metrics, the files of the contract, the report, the last words."""
 
 import contextlib
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -129,7 +128,7 @@ def measure(
             "retrieve_per_image": poses.retrieve_seconds,
             "refine_per_image": poses.refine_seconds,
             "score_per_image": verdicts.score_seconds,
-            "total": time.time() - job.started,
+            "total": job.seconds,
         },
     }
     return metrics, details

@@ -1,7 +1,6 @@
 """The files of an inspection (--images), its report and the last words: from the rows alone, however many there are."""
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -105,7 +104,7 @@ def measure_inspection(job: Job, model: Model, inspector: Inspector, rows: Seque
             "retrieve_per_image": retrieve,
             "refine_per_image": refine,
             "score_per_image": score,
-            "total": time.time() - job.started,
+            "total": job.seconds,
         },
     }
 

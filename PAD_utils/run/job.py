@@ -43,8 +43,14 @@ class Job:
     device: torch.device
     folder: Path
     ledger: Ledger
-    started: float  # time.time()
+    started: float  # time.time(), which may be set back meanwhile
     warnings: list[str] = field(default_factory=list)  # all that has been logged as a warning, each once
+    _began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since it was opened."""
+        return time.monotonic() - self._began
 
 
 def open_job(config: RunConfig) -> Job:

@@ -4,6 +4,7 @@ import hashlib
 import math
 import shutil
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -108,7 +109,7 @@ def _downloaded_state_dict(builder: str) -> dict[str, Tensor]:
     try:
         _download(weights.url, Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2])
         return dict(weights.get_state_dict(progress=False))  # finds the file there
-    except (OSError, RuntimeError) as error:  # no network, no such host, disk full, broken download
+    except (OSError, RuntimeError, HTTPException) as error:  # no network, no such host, disk full, broken download
         raise WeightsUnavailable(
             f"the weights of {builder} cannot be downloaded ({weights.url}: {short_reason(error)}); allow the download "
             "or give them with --weights FILE"

@@ -59,7 +59,7 @@ def run_task(task: Task) -> str | None:
 
     The processes end when this one does, however it ends. Raises UserError when the folder cannot be written to.
     """
-    started, peak, error = time.time(), 0, None
+    started, peak, error = time.monotonic(), 0, None
     with explaining(task.folder):
         task.folder.mkdir(parents=True, exist_ok=True)
     with explaining(task.folder), (task.folder / LOG).open("wb") as log:
@@ -72,7 +72,7 @@ def run_task(task: Task) -> str | None:
         "identity": task.identity,
         "error": error,
         "metrics": None if error else _fingerprint(task.folder / "metrics.json"),
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
         "peak_memory_bytes": peak,
         "host": socket.gethostname(),
     }
