@@ -52,8 +52,10 @@ def station(arguments: list[str], log: Path) -> Iterator[Running]:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     running = Running(process.pid, f"http://127.0.0.1:{port}")
     try:
-        wait_until_it_works(running)
+        wait_until_it_works(running, process)
         yield running
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}; the station said:\n{log.read_text()[-4000:]}") from None
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -70,9 +72,12 @@ def forked(arguments: list[str], port: int, log: Path) -> Running:
     return Running(pid, f"http://127.0.0.1:{port}")
 
 
-def wait_until_it_works(running: Running) -> None:
+def wait_until_it_works(running: Running, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Raises RuntimeError when it takes too long, or the process, where it is given, ends."""
     end = time.monotonic() + PATIENCE_S
     while not running.works():
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"the station ended with {process.returncode}")
         if time.monotonic() > end:
             raise RuntimeError(f"the station did not answer in {PATIENCE_S:g} s")
         time.sleep(0.05)

@@ -25,9 +25,9 @@ class CapturedFeatures:
         self._recordings: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor]]] = {}
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        size = next((batch for batch in self.BATCHES if batch >= len(images)), self.BATCHES[-1])
         parts = []
-        for some in images.split(self.BATCHES[-1]):
-            size = next(batch for batch in self.BATCHES if batch >= len(some))
+        for some in images.split(size):
             maps = self._run(torch.cat((some, some.new_zeros(size - len(some), *some.shape[1:]))))
             parts.append([one[: len(some)].clone() for one in maps])  # the next replay overwrites its own
         return parts[0] if len(parts) == 1 else [torch.cat(level) for level in zip(*parts, strict=True)]

@@ -57,12 +57,12 @@ class RecordedScores:
     ) -> Scores:
         """As `score_pairs`, with `learned` the normality and the response to noise."""
         inputs = [queries, renderings, shown, *([] if usual is None else [usual])]
-        parts = [self._run(list(some), learned) for some in zip(*(x.split(_BATCHES[-1]) for x in inputs), strict=True)]
+        batch = next((b for b in _BATCHES if b >= len(queries)), _BATCHES[-1])
+        parts = [self._run(list(some), batch, learned) for some in zip(*(x.split(batch) for x in inputs), strict=True)]
         return Scores(torch.cat([p.maps for p in parts]), torch.cat([p.image_scores for p in parts]))
 
-    def _run(self, inputs: list[Tensor], learned: _Learned) -> Scores:
+    def _run(self, inputs: list[Tensor], batch: int, learned: _Learned) -> Scores:
         count = len(inputs[0])
-        batch = next(batch for batch in _BATCHES if batch >= count)
         key = (batch, *(tuple(x.shape[1:]) for x in inputs), *map(id, learned))
         if key not in self._recordings:
             if len(self._recordings) >= _MOST_RECORDED:

@@ -44,11 +44,11 @@ class Models:
 
     def warm_up(self) -> None:
         """Judges a rendering of each class, of every number that will come at once: the first time takes longer, and on
-        a GPU the second records a graph of the pose search."""
+        a GPU the score is recorded then, and the second time the pose search."""
         times = 2 if self.device.type == "cuda" else 1
         for served in self.served.values():
             image = _typical_picture(served.inspector)
-            for count in range(1, self.at_once(0) + 1):
+            for count in sorted({*range(1, self.at_once(0) + 1), self.at_once(self._batch)}):
                 for _ in range(times):
                     served.inspector.inspect_many([image] * count)
 
