@@ -17,6 +17,7 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.parallel import even_parts
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
@@ -383,4 +384,4 @@ def batches(images: Sequence[Tensor], most: int = _PICTURES_AT_ONCE) -> list[lis
     by_size: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(images):
         by_size.setdefault(tuple(image.shape), []).append(i)
-    return [group[first : first + most] for group in by_size.values() for first in range(0, len(group), most)]
+    return [group[part] for group in by_size.values() for part in even_parts(len(group), most)]

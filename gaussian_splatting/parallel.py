@@ -50,6 +50,13 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
         return [result for part in pool.map(lambda part: [work(item) for item in part], parts) for result in part]
 
 
+def even_parts(count: int, most: int) -> list[slice]:
+    """As few parts of so many items as hold at most `most` each, of nearly one size: a last one of few items would be
+    of a size for which a GPU plans anew."""
+    parts = -(-count // most)
+    return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+
+
 def ahead(items: Iterator[_Out], count: int = 2) -> Iterator[_Out]:
     """The items, made on a thread of its own while earlier ones are used, at most `count` of them before their time."""
     end = object()

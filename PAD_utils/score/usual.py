@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.parallel import even_parts
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, ratios_of, score_pairs, score_ratios
@@ -186,13 +188,12 @@ class Comparer:
 
     def _together(self, views: Sequence[Posed]) -> list[slice]:
         """Which views are compared together: neighbors of one size and model, as many as the device takes at once."""
-        most, starts = PAIRS_PER_BATCH[self.gaussians.means.device.type], [0]
-        for i in range(1, len(views)):
-            first = views[starts[-1]]
-            alike = views[i].image.shape == first.image.shape and views[i].unseen_by is first.unseen_by
-            if i - starts[-1] == most or not alike:
-                starts.append(i)
-        return [slice(*ends) for ends in zip(starts, [*starts[1:], len(views)], strict=True)] if views else []
+        most, parts, first = PAIRS_PER_BATCH[self.gaussians.means.device.type], [], 0
+        for _, alike in groupby(views, lambda view: (view.image.shape, id(view.unseen_by))):
+            count = len(list(alike))
+            parts += [slice(first + part.start, first + part.stop) for part in even_parts(count, most)]
+            first += count
+        return parts
 
     def _judged(self, groups: Sequence[_Group]) -> tuple[LocalNormality, _Judged, Evidence]:
         """What is usual at the places of all views, and what each is without its own part in it."""
