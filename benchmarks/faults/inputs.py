@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torchvision
 from PIL import Image
 
 import prepare_lego_ad
@@ -33,6 +35,7 @@ from train_and_render import main as train_and_render
 
 _AT_ONCE = 25  # cases in one process
 _CASE = "case"
+_WEIGHTS = "weights.pth"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ def make_whole(whole: Path, workspace: Path) -> list[Kind]:
     for work in (lambda: _job(whole), lambda: _inspect(whole)):
         ending = run_forked(work, workspace)
         assert ending.code == 0, ending.err
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), whole / _WEIGHTS)
+    shutil.copytree(whole / "out", whole / "net", ignore=shutil.ignore_patterns("inspections", "inspector"))
+    ending = run_forked(lambda: _inspect_by_network(whole), workspace)
+    assert ending.code == 0, ending.err
     shutil.copytree(whole / "out" / "anomaly_maps", whole / "maps")
     shutil.copy(whole / "out" / "images.csv", whole / "images.csv")
     run_forked(lambda: _interrupted(whole), workspace)
@@ -116,6 +124,7 @@ def make_whole(whole: Path, workspace: Path) -> list[Kind]:
         Kind("archive", 6, ["zip/MAD-Sim.zip"], _unpack, "zip"),
         Kind("model", 6, ["out/point_cloud/iteration_10/point_cloud.ply"], _inspect, "out/inspections/photos"),
         Kind("camera", 4, ["camera.json"], _inspect_by_camera, "out/inspections/photos"),
+        Kind("weights", 3, [_WEIGHTS], _inspect_by_network, "net/inspections/photos"),
         Kind("checkpoint", 3, ["half/checkpoint.pt"], _go_on, "half", owned=True),
         Kind("state", 3, ["out/state.json"], _inspect, "out/inspections/photos", owned=True),
         Kind("photographs judged", 3, ["out/inspections/photos/photographs.jsonl"], _inspect,
@@ -270,6 +279,11 @@ def _inspect(place: Path, *more: str) -> int:
 
 def _inspect_by_camera(place: Path) -> int:
     return _inspect(place, "--camera", str(place / "camera.json"))
+
+
+def _inspect_by_network(place: Path) -> int:
+    more = ["--features", "squeezenet1_1", "--weights", str(place / _WEIGHTS), "--output", str(place / "net")]
+    return _inspect(place, *more)
 
 
 def _prepare(place: Path) -> int:
