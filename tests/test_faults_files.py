@@ -18,6 +18,7 @@ from PAD_utils import inspector_files
 from PAD_utils.data import download, picture_cache
 from PAD_utils.data.framing import query_framing
 from PAD_utils.data.intrinsics import Lens
+from PAD_utils.data.layout import list_class
 from PAD_utils.data.prepare import copy_file, write_rgba
 from PAD_utils.errors import UserError
 from PAD_utils.run.config import RunConfig
@@ -25,6 +26,7 @@ from PAD_utils.run.job import open_job
 from PAD_utils.score import features_torchvision
 from PAD_utils.score.pyramid import WeightsUnavailable
 from PAD_utils.score.usual import Usual
+from tests.fake_class import NAME
 from tests.toy_scene import ball
 
 
@@ -144,3 +146,9 @@ def test_weights_that_break_off_are_said_in_one_line(tmp_path: Path, monkeypatch
         features_torchvision._downloaded_state_dict("squeezenet1_1")
     server.server_close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_pose_of_no_test_picture_is_named(fake_mad: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (fake_mad / NAME / "test" / "good" / "0.png").unlink()
+    list_class(fake_mad, NAME)
+    assert "transforms_test.json names 1 of" in caplog.text and "test/good/0); they are not used" in caplog.text

@@ -243,12 +243,13 @@ def _defect_test_files(root: Path, known: dict[str, Frame]) -> list[TestFile]:
     """test/<defect>/<n>.png, ground_truth/<defect>/<n>_mask.png, and the frames `known` by "<defect>/<name>", or of
     transforms_test.json if it is there."""
     transforms = root / "transforms_test.json"
-    frames = known | (_by_name(read_transforms(transforms)) if transforms.is_file() else {})
-    files, taken = [], set[Path]()
+    told = _by_name(read_transforms(transforms)) if transforms.is_file() else {}
+    files, taken, used = [], set[Path](), set[int]()
     for defect in subfolders(root / "test"):
         note_left_out(root / "test" / defect)
         masks = {} if is_good(defect) else _masks_of(root, defect)
-        for picture, frame in _with_frames(defect, list_pictures(root / "test" / defect), frames):
+        for picture, frame in _with_frames(defect, list_pictures(root / "test" / defect), known | told):
+            used.add(id(frame))
             mask = None if masks is None else masks.get(_exact(picture.name), masks.get(_stem_key(picture.name)))
             if masks is not None and not is_good(defect) and mask is None:
                 expected = root / "ground_truth" / defect / f"{picture.stem}_mask.png"
@@ -257,6 +258,11 @@ def _defect_test_files(root: Path, known: dict[str, Frame]) -> list[TestFile]:
                 raise UserError(f"{mask} would be the mask of {picture} and of another; name it as its picture")
             taken.update([mask] if mask else [])
             files.append(_test_file(defect, picture, mask, frame))
+    if unused := [root / "test" / name.lstrip("/") for name, frame in told.items() if id(frame) not in used]:
+        _log.warning(
+            "%s names %d of %d pictures that are missing (%s); they are not used",
+            transforms, len(unused), len(told), some(unused),
+        )  # fmt: skip
     return files
 
 

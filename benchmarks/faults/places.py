@@ -6,6 +6,7 @@ Needs a C compiler (cc): failing disk and memory are a small library that is loa
 
 import ctypes
 import errno
+import json
 import os
 import random
 import shutil
@@ -105,18 +106,19 @@ def _library() -> ctypes.CDLL:
 
 
 def _undisturbed(job: Callable[[Path], Callable[[], int]], kinds: Iterable[str], workspace: Path) -> Undisturbed:
-    output, points = workspace / "undisturbed", {}
+    output, points = workspace / "undisturbed", dict[str, int]()
     for kind in kinds:
-        shutil.rmtree(output, ignore_errors=True)
-        points[kind] = _points(job(output), kind, workspace)
+        if kind not in points:
+            shutil.rmtree(output, ignore_errors=True)
+            points |= _points(job(output), kind, workspace)
     results = tiny.snapshot(output)
     shutil.rmtree(output)
-    return Undisturbed(job, results, points)
+    return Undisturbed(job, results, {kind: points[kind] for kind in kinds})
 
 
-def _points(work: Callable[[], int], kind: str, workspace: Path) -> int:
-    """At how many points such a trouble may strike."""
-    counted = workspace / "counted.txt"
+def _points(work: Callable[[], int], kind: str, workspace: Path) -> dict[str, int]:
+    """At how many points such a trouble may strike, and others that are counted on the way."""
+    counted = workspace / "counted.json"
 
     def counting() -> int:
         library = _library()
@@ -126,12 +128,12 @@ def _points(work: Callable[[], int], kind: str, workspace: Path) -> int:
         before = address_space()
         code = work()
         many = {_LIMIT: most_address_space() - before, **dict.fromkeys(_DISK, library.faults_calls())}
-        counted.write_text(str(many.get(kind, library.faults_allocations())))
+        counted.write_text(json.dumps({**many, kind: many.get(kind, library.faults_allocations())}))
         return code
 
     ending = run_forked(counting, workspace)
     assert ending.code == 0, ending.err
-    return int(counted.read_text())
+    return dict(json.loads(counted.read_text()))
 
 
 def _troubled(work: Callable[[], int], kind: str, at: int) -> Callable[[], int]:
