@@ -20,11 +20,11 @@ out vec4 color;
 void main() { color = vec4(shade.rgb * shade.a, shade.a); }`;
 
 class Frustums {
+  // program: of LINE_VERTEX and LINE_FRAGMENT, for all of them;
   // cameras: { pose, lens: [w, h, fx, fy, cx, cy], color: [r, g, b, a] from 0 to 1, length in world units }
-  constructor(gl, cameras) {
-    this.gl = gl;
-    this.program = compileProgram(gl, LINE_VERTEX, LINE_FRAGMENT);
-    checkProgram(gl, this.program);
+  constructor(gl, program, cameras) {
+    Object.assign(this, { gl, program });
+    checkProgram(gl, program);
     this.places = ["rotation", "translation", "lens", "size"].map((name) => gl.getUniformLocation(this.program, name));
     const values = [];
     for (const { pose, lens, color, length } of cameras) {

@@ -6,14 +6,16 @@
   const canvas = place.querySelector("canvas");
   const control = (name) => place.querySelector(`[data-scene="${name}"]`);
   const said = control("said");
-  const gl = canvas.getContext("webgl2", { antialias: true, premultipliedAlpha: true, alpha: true });
+  // Splats are smooth by themselves; to draw each four times for the lines' sake would cost phones their frames.
+  const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, alpha: true });
   if (!gl || typeof DecompressionStream === "undefined") {
     place.classList.add("without");
     said.textContent = "This browser shows no 3D view: it needs WebGL 2 and DecompressionStream (Chrome 80, Firefox 113, Safari 16.4 or newer).";
     return;
   }
-  const data = JSON.parse(document.getElementById("scene-data").textContent);
   let renderer = new SplatRenderer(gl); // the driver compiles while we decode
+  let lineProgram = compileProgram(gl, LINE_VERTEX, LINE_FRAGMENT);
+  const data = JSON.parse(document.getElementById("scene-data").textContent);
   const splats = await decodeSplats(data.splats);
   renderer.load(splats);
   const style = getComputedStyle(document.documentElement);
@@ -28,7 +30,7 @@
   const cssOf = ({ card, css }) => document.getElementById(`card${card}`)?.dataset.css || css; // the slider changes it
   const colored = (entry) => ({ ...entry, color: [...colorOf(cssOf(entry)), 1], length });
   let lines = [];
-  const makeLines = () => (lines = [new Frustums(gl, data.gallery.map(gray)), new Frustums(gl, data.taken.map(colored))]);
+  const makeLines = () => (lines = [data.gallery.map(gray), data.taken.map(colored)].map((some) => new Frustums(gl, lineProgram, some)));
   makeLines();
 
   let current = null; // the picture whose camera the view stands at
@@ -126,6 +128,7 @@
   canvas.addEventListener("webglcontextrestored", () => {
     renderer = new SplatRenderer(gl);
     renderer.load(splats);
+    lineProgram = compileProgram(gl, LINE_VERTEX, LINE_FRAGMENT);
     makeLines();
     redraw();
   });
