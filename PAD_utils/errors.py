@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 _LONGEST_REASON = 120  # characters
+_LONGEST_LINE = 1000
 _OUTER = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP),
@@ -17,6 +18,12 @@ _NO_MEMORY = (  # what torch, OpenCV, the C++ library, Python's threads and the 
 
 class UserError(Exception):
     """Something outside the program is wrong: one line naming the file and the mend. Scripts exit with 2."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line that nobody has to scroll: of thousands of letters both ends."""
+    text = " ".join(str(error).splitlines())
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 2 :]}"
 
 
 def short_reason(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Files that are replaced while they are read or after, a clock that is set back, a network that fails."""
 
 import http.server
+import json
 import os
 import socket
 import threading
@@ -17,12 +18,12 @@ from gaussian_splatting.ply import save_ply
 from PAD_utils import inspector_files
 from PAD_utils.data import download, picture_cache
 from PAD_utils.data.framing import query_framing
-from PAD_utils.data.intrinsics import Lens
+from PAD_utils.data.intrinsics import Lens, read_lens
 from PAD_utils.data.layout import list_class
 from PAD_utils.data.prepare import copy_file, write_rgba
 from PAD_utils.errors import UserError
 from PAD_utils.run.config import RunConfig
-from PAD_utils.run.job import open_job
+from PAD_utils.run.job import open_job, run_script
 from PAD_utils.score import features_torchvision
 from PAD_utils.score.pyramid import WeightsUnavailable
 from PAD_utils.score.usual import Usual
@@ -146,6 +147,25 @@ def test_weights_that_break_off_are_said_in_one_line(tmp_path: Path, monkeypatch
         features_torchvision._downloaded_state_dict("squeezenet1_1")
     server.server_close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("w", 1e308), ("w", 1e-320), ("fl_x", 1e-320), ("k1", 1e308), ("cx", -1e20)]
+)
+def test_a_lens_that_no_camera_has_is_refused(tmp_path: Path, key: str, value: float) -> None:
+    path = tmp_path / "camera.json"
+    path.write_text(json.dumps({"camera_angle_x": 0.7, key: value}))
+    with pytest.raises(UserError, match=rf"camera\.json: {key} is .*; mend it"):
+        read_lens(path)
+
+
+def test_a_value_of_thousands_of_letters_is_one_short_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise UserError(f"camera.json: w is {'a' * 5000}\n, not a number; mend it")
+
+    assert run_script(work) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: camera.json: w is aaa") and line.endswith("mend it") and len(line) < 1100
 
 
 def test_a_pose_of_no_test_picture_is_named(fake_mad: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,8 @@ FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
 DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's order
 LENS_KEYS = (*FOCAL_KEYS, *DISTORTION_KEYS, "cx", "cy", "w", "h", "camera_model", "is_fisheye")
 _MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "PERSPECTIVE")
+_MOST = 1e9
+_RANGES = {"w": (1.0, 1e6), "h": (1.0, 1e6), "fl_x": (1e-3, _MOST), "fl_y": (1e-3, _MOST)}
 _SAME_SHAPE = 0.01  # two sizes whose aspect differs by less are of one shape: rounding of a resampled picture
 _OTHER_FOCAL = 0.1  # EXIF rounds the focal length; a larger difference is another camera
 _FILM_DIAGONAL_MM = 43.267  # of 36 mm x 24 mm: what "35 mm equivalent" refers to (CIPA DCG-001)
@@ -224,3 +226,6 @@ def _check_number(key: str, value: Any, source: Path) -> None:
         raise UserError(f"{source}: {key} is {number}; it must be a field of view in radians, between 0 and pi")
     if key in ("fl_x", "fl_y", "w", "h") and number <= 0:
         raise UserError(f"{source}: {key} is {number}; it must be a number of pixels above 0")
+    least, most = _RANGES.get(key, (-_MOST, _MOST))
+    if not least <= number <= most:
+        raise UserError(f"{source}: {key} is {number}; no camera has that, {least:g} to {most:g} is possible; mend it")

@@ -9,7 +9,7 @@ import numpy as np
 
 from PAD_utils.arguments import ArgumentParser
 from PAD_utils.data.masks import read_mask
-from PAD_utils.errors import UserError, outer_reason
+from PAD_utils.errors import UserError, one_line, outer_reason
 from PAD_utils.evaluate.folders import list_maps, table_scores
 from PAD_utils.evaluate.maps import read_map
 from PAD_utils.evaluate.metrics import PRO_LIMIT, evaluate
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             write_json(args.json, result)
     except Exception as error:
-        reason = error if isinstance(error, UserError) else outer_reason(error)
+        reason = one_line(error) if isinstance(error, UserError) else outer_reason(error)
         if reason is None:
             raise
         print(f"error: {reason}", file=sys.stderr)

@@ -20,7 +20,7 @@ from diff_gaussian_rasterization.cpu.loader import cpu_library
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from PAD_utils.data.layout import check_classname
-from PAD_utils.errors import UserError, outer_reason
+from PAD_utils.errors import UserError, one_line, outer_reason
 from PAD_utils.files import read_json, write_json
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.ledger import Ledger
@@ -178,7 +178,7 @@ def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
         with logging_redirect_tqdm():
             return work() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except torch.OutOfMemoryError as error:
         reason = str(error).splitlines()[0]

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.faults import tiny
 from benchmarks.faults.forked import Ending, run_forked, warm_up
 from benchmarks.faults.memory import address_space, limit_address_space, most_address_space, simple_heap
@@ -60,7 +62,8 @@ def prepare(seed: int, workspace: Path) -> Trials:
             at = int(
                 known[kind].points[kind] * draw.random() ** (2 if kind == _LIMIT else 1)
             )  # most of it late, at once
-            ended, fault = _trial(known[kind], kind, at, folder)
+            threads = draw.choice((1, 4)) if kind == _LIMIT else 1  # each has a stack
+            ended, fault = _trial(known[kind], _troubled(kind, at * threads, threads), folder)
             if sources != (tiny.snapshot(small), tiny.snapshot(larger)):
                 fault = "the source pictures were changed"
             yield Outcome(number, {f"{kind}: {ended}": 1}, fault=fault and f"{kind} at {at}: {fault}")
@@ -68,11 +71,11 @@ def prepare(seed: int, workspace: Path) -> Trials:
     return trials
 
 
-def _trial(known: Undisturbed, kind: str, at: int, folder: Path) -> tuple[str, str | None]:
+def _trial(known: Undisturbed, trouble: Callable[[], None], folder: Path) -> tuple[str, str | None]:
     """How the job ends when trouble strikes there, and what went wrong then or when it went on."""
     output = folder / "trial"
     shutil.rmtree(output, ignore_errors=True)
-    ending = run_forked(_troubled(known.job(output), kind, at), folder)
+    ending = run_forked(lambda: (trouble(), known.job(output)())[1], folder)
     again = run_forked(known.job(output), folder)
     fault = _fault(ending, again, tiny.differences(known.results, tiny.snapshot(output)))
     return "fault" if fault else "done" if ending.code == 0 else "refused", fault
@@ -136,14 +139,16 @@ def _points(work: Callable[[], int], kind: str, workspace: Path) -> dict[str, in
     return dict(json.loads(counted.read_text()))
 
 
-def _troubled(work: Callable[[], int], kind: str, at: int) -> Callable[[], int]:
-    def troubled() -> int:
+def _troubled(kind: str, at: int, threads: int) -> Callable[[], None]:
+    """What brings the trouble, in the process that the job is about to begin in."""
+
+    def trouble() -> None:
+        torch.set_num_threads(threads)
         if kind in _DISK:
             _library().faults_fail_after(at, _DISK[kind])
         elif kind in _ALLOCATIONS:
             _library().faults_no_memory_after(at, _ALLOCATIONS[kind])
         else:
             limit_address_space(at)
-        return work()
 
-    return troubled
+    return trouble

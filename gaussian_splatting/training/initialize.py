@@ -17,7 +17,7 @@ from gaussian_splatting.background import Backdrop, object_mask
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.images import area_resize
-from gaussian_splatting.parallel import parallel
+from gaussian_splatting.parallel import check_room_for_threads, parallel
 from gaussian_splatting.views import View
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def from_points(
 ) -> Gaussians:
     """Round Gaussians, their standard deviation `spread` times the distance to their neighbors; colors in [0, 1]."""
     n = means.shape[0]
+    check_room_for_threads(torch.get_num_threads())  # distCUDA2 starts as many
     log_scales = 0.5 * distCUDA2(means.contiguous()).clamp_min(_MIN_SCALE).log() + math.log(spread)
     quats = means.new_zeros(n, 4)
     quats[:, 0] = 1

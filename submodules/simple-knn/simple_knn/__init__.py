@@ -1,5 +1,8 @@
 """`distCUDA2`: what 3DGS code calls to set the first size of its Gaussians."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -29,5 +32,9 @@ def distCUDA2(points: Tensor) -> Tensor:
         return points.new_zeros(count)
     array = points.double().cpu().numpy()
     nearest = min(NEIGHBORS + 1, count)  # the point itself included, at distance 0
-    distances, _ = cKDTree(array).query(array, k=nearest, workers=torch.get_num_threads())
+    tree, threads = cKDTree(array), torch.get_num_threads()
+    # SciPy's own threads (workers=...) go on writing into freed memory, and crash, where one of them cannot be started.
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(lambda some: tree.query(some, k=nearest)[0], np.array_split(array, min(threads, count)))
+        distances = np.concatenate(list(found))
     return torch.from_numpy((distances[:, 1:] ** 2).mean(1)).to(points)
