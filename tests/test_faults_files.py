@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,3 +173,14 @@ def test_a_pose_of_no_test_picture_is_named(fake_mad: Path, caplog: pytest.LogCa
     (fake_mad / NAME / "test" / "good" / "0.png").unlink()
     list_class(fake_mad, NAME)
     assert "transforms_test.json names 1 of" in caplog.text and "test/good/0); they are not used" in caplog.text
+
+
+def test_an_archive_with_an_entry_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "MAD-Sim.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "x")
+    content = bytearray(path.read_bytes())
+    content[30] = content[content.index(b"PK\x01\x02") + 46] = 0  # the name, where it stands first and in the directory
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"MAD-Sim\.zip is not a whole zip file"):
+        download.unpack(path, tmp_path / "out")

@@ -1,13 +1,11 @@
 """What Google Drive holds for us: the MAD data sets and LoFTR's weights, fetched, checked and unpacked."""
 
 import logging
-import lzma
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,8 +85,9 @@ def unpack(archive: Path, into: Path) -> None:
                 _check_member(archive, member, into)
             _check_room(archive, sum(member.file_size for member in content.infolist()))
             content.extractall(into)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
-        # zipfile raises a RuntimeError for what is encrypted or compressed in a way it does not know
+    except (OSError, MemoryError, UserError):
+        raise
+    except Exception as error:  # zipfile and what it unpacks with raise nearly anything on damaged bytes
         raise UserError(f"{archive} is not a whole zip file ({error}); remove it and fetch it again") from error
 
 
