@@ -16,8 +16,13 @@ from PAD_utils.errors import UserError
 log = logging.getLogger(__name__)
 _Worker, _Share, _Result = TypeVar("_Worker"), TypeVar("_Share"), TypeVar("_Result")
 # Nothing is sent to Ray's makers, a worker that asks for no GPU still sees the machine's, as without Ray, and workers
-# give way to other programs no more than a run without Ray does.
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
+# give way to other programs no more than a run without Ray does. None is started before it is needed: else one a core.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
 _PATIENCE_S = 5.0
 
 
