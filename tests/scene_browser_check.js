@@ -17,6 +17,7 @@ addEventListener("load", async () => {
     const { data, camera } = space;
     const [w, h, ...lens] = data.taken[0].lens;
     seen.pictures = data.taken.map((entry) => space.picture(entry.pose, lens, w, h, 0));
+    seen.rough = space.picture(data.taken[0].pose, lens, w, h, 0, 500);
     seen.hot = data.taken.map((entry) => space.picture(entry.pose, lens, w, h, 1));
 
     const before = { distance: camera.distance, pose: [...camera.pose] };

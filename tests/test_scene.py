@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import rotation_matrices
 from gaussian_splatting.rendering import render, render_features
@@ -160,6 +161,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
         pytest.skip("no Chromium or Chrome is installed")
     folder = tmp_path_factory.mktemp("scene")
     write_report(folder / "report.html", "Ball", {}, {}, _images(5), 0.5, whole=Whole(scene=_scene(_model(), 5)))
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count("FEWEST = 20000") == 1  # of 1500 a rough picture is drawn first too
+    (folder / "report.html").write_text(page.replace("FEWEST = 20000", "FEWEST = 500"), "utf-8")
     check = (Path(__file__).parent / "scene_browser_check.js").read_text("utf-8")
     return use_page(folder / "report.html", check, [(900, 800)], SOFTWARE_GL)[0]
 
@@ -170,12 +174,24 @@ def _decoded(uri: str) -> np.ndarray:
     return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
 
 
+def _likeness(picture: str, model: Gaussians, camera: Camera) -> float:
+    """PSNR of a picture of the page against our rendering."""
+    expected = render(model, [camera]).image[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    return -10 * math.log10(float(np.square(_decoded(picture) - expected).mean()))
+
+
 def test_the_page_draws_what_our_rasterizer_draws(seen: dict) -> None:
     assert seen["errors"] == [] and "failed" not in seen and seen["said"] == ""
     for camera, picture in zip(CAMERAS, seen["pictures"], strict=False):
-        expected = render(_model(), [camera]).image[0].clamp(0, 1).permute(1, 2, 0).numpy()
-        error = float(np.square(_decoded(picture) - expected).mean())
-        assert -10 * math.log10(error) > 35
+        assert _likeness(picture, _model(), camera) > 35
+
+
+def test_a_rough_picture_is_of_those_that_cover_most(seen: dict) -> None:
+    model = _model()
+    covering = model.opacities * model.scales.square().sum(1)
+    most, least = covering.argsort(descending=True)[:500], covering.argsort()[:500]
+    assert _likeness(seen["rough"], model[most], CAMERAS[0]) > 30  # a few are equally large in 8 bits
+    assert _likeness(seen["rough"], model, CAMERAS[0]) > 5 + _likeness(seen["rough"], model[least], CAMERAS[0])
 
 
 def test_the_defect_glows_in_its_place(seen: dict) -> None:

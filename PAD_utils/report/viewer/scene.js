@@ -44,13 +44,13 @@
     return { lens: [fx * scale, fy * scale, left + cx * scale, top + cy * scale], left, top, width: w * scale, height: h * scale };
   };
   const photograph = place.querySelector("img");
-  const draw = () => {
+  const draw = (count = renderer.count) => {
     asked = false;
     const density = Math.min(devicePixelRatio || 1, 1.5);
     const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((n) => Math.max(1, Math.round(n * density)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const fit = fitted(width, height);
-    renderer.draw(camera.pose, fit.lens, width, height, Number(control("heat").value));
+    renderer.draw(camera.pose, fit.lens, width, height, Number(control("heat").value), count);
     if (!current && control("cameras").checked) for (const some of lines) some.draw(camera.pose, fit.lens, width, height);
     photograph.hidden = !current;
     if (current) {
@@ -62,7 +62,7 @@
     control("picture").hidden = !current;
   };
   const redraw = () => {
-    if (!asked) requestAnimationFrame(draw);
+    if (!asked) requestAnimationFrame(() => draw());
     asked = true;
   };
 
@@ -133,16 +133,17 @@
     redraw();
   });
 
-  // The view from a camera as a data URI, for tests: width x height pixels, without cameras.
-  const picture = (pose, lens, width, height, heat) => {
+  // The view from a camera as a data URI, for tests: width x height pixels, without cameras, of all splats or `count`.
+  const picture = (pose, lens, width, height, heat, count) => {
     Object.assign(canvas, { width, height });
-    renderer.draw(pose, lens, width, height, heat);
+    renderer.draw(pose, lens, width, height, heat, count);
     const uri = canvas.toDataURL("image/png");
     redraw();
     return uri;
   };
   camera.zoom(1.25);
-  draw();
-  Object.assign(place, { picture, camera, data });
+  draw(renderer.few); // soon; the others follow once this is seen
+  Object.assign(place, { picture, camera, data, few: renderer.few });
   place.dataset.ready = String(Math.round(performance.now()));
+  if (renderer.few < renderer.count) requestAnimationFrame(redraw);
 })();

@@ -81,28 +81,40 @@ const checkProgram = (gl, program) => {
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(`WebGL: ${gl.getProgramInfoLog(program)}`);
 };
 
+const FEWEST = 20000; // splats, of a rough picture: a processor without a GPU draws them at once
+
 class SplatRenderer {
   constructor(gl) {
     this.gl = gl;
     this.program = compileProgram(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
   }
 
+  // The splats that cover most come first, so that the first `few` of them alone are a rough picture.
   load({ count, positions, covariances, colors, heat }) {
     const { gl } = this;
     checkProgram(gl, this.program);
-    Object.assign(this, { count, positions });
+    const covering = Float32Array.from({ length: count }, (_, k) => colors[4 * k + 3] * (covariances[6 * k] + covariances[6 * k + 3] + covariances[6 * k + 5]));
+    const few = Math.min(count, Math.max(FEWEST, count >> 2));
+    const least = few < count ? covering.slice().sort()[count - few] : 0;
+    const order = new Uint32Array(count);
+    let [first, other] = [0, few];
+    for (let k = 0; k < count; k++) order[first < few && (covering[k] >= least || other === count) ? first++ : other++] = k;
+    Object.assign(this, { count, few, positions: new Float32Array(3 * count) });
     this.places = Object.fromEntries(
       ["splats", "rotation", "translation", "lens", "size", "heat"].map((name) => [name, gl.getUniformLocation(this.program, name)]),
     );
     const rows = Math.max(1, Math.ceil((3 * count) / 2048));
     const texels = new Uint32Array(rows * 2048 * 4);
     const floats = new Float32Array(texels.buffer);
-    for (let k = 0; k < count; k++) {
-      floats.set(positions.subarray(3 * k, 3 * k + 3), 12 * k);
+    for (let place = 0; place < count; place++) {
+      const k = order[place];
+      const at = positions.subarray(3 * k, 3 * k + 3);
+      this.positions.set(at, 3 * place);
+      floats.set(at, 12 * place);
       const [r, g, b, a] = colors.subarray(4 * k, 4 * k + 4);
-      texels[12 * k + 3] = (r | (g << 8) | (b << 16) | (a << 24)) >>> 0;
-      floats.set(covariances.subarray(6 * k, 6 * k + 6), 12 * k + 4);
-      texels[12 * k + 10] = heat[k];
+      texels[12 * place + 3] = (r | (g << 8) | (b << 16) | (a << 24)) >>> 0;
+      floats.set(covariances.subarray(6 * k, 6 * k + 6), 12 * place + 4);
+      texels[12 * place + 10] = heat[k];
     }
     this.texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.texture);
@@ -127,9 +139,10 @@ class SplatRenderer {
     this.counts = new Uint32Array(65537);
   }
 
-  // Nearest first along the optical axis (a row of the rotation), in 65536 steps of the depths that there are.
-  sort([x, y, z], offset) {
-    const { depths, positions, counts, sorted, count } = this;
+  // The first `count` of them, nearest first along the optical axis (a row of the rotation), in 65536 steps of the depths
+  // that there are.
+  sort([x, y, z], offset, count) {
+    const { depths, positions, counts, sorted } = this;
     let [nearest, farthest] = [Infinity, -Infinity];
     for (let k = 0; k < count; k++) {
       const depth = x * positions[3 * k] + y * positions[3 * k + 1] + z * positions[3 * k + 2] + offset;
@@ -144,10 +157,11 @@ class SplatRenderer {
     for (let k = 0; k < count; k++) sorted[counts[(depths[k] - nearest) * step | 0]++] = k;
   }
 
-  // pose: cam_from_world, 12 numbers row by row; lens: fx, fy, cx, cy in pixels of the canvas; heat in [0, 1].
-  draw(pose, lens, width, height, heat) {
+  // pose: cam_from_world, 12 numbers row by row; lens: fx, fy, cx, cy in pixels of the canvas; heat in [0, 1]; count: of
+  // the splats.
+  draw(pose, lens, width, height, heat, count = this.count) {
     const { gl, places } = this;
-    this.sort(pose.slice(8, 11), pose[11]);
+    this.sort(pose.slice(8, 11), pose[11], count);
     gl.viewport(0, 0, width, height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
@@ -166,7 +180,7 @@ class SplatRenderer {
     gl.disable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE_MINUS_DST_ALPHA, gl.ONE); // what lies behind shows through what is drawn already
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.count);
+    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
     gl.bindVertexArray(null);
   }
 }
