@@ -16,6 +16,7 @@ from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.simplify import merged
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.state import LossConfig, TrainingState
+from PAD_utils.pose.bank import bank_retriever
 from PAD_utils.score.exposure import _spreading
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.levels import ScoreConfig
@@ -272,3 +273,13 @@ def test_a_recorded_score_is_the_score() -> None:
         torch.testing.assert_close(got.image_scores, wanted.image_scores[:count], rtol=1e-3, atol=1e-3)
         for side in range(70, 110):
             _spreading(side, wanted.maps.device)
+
+
+def test_recorded_first_poses_are_those_of_many() -> None:
+    seen = views(count=24, size=64)
+    retriever, taken = bank_retriever(ball().to("cuda"), seen), [view.camera for view in seen]
+    pictures = torch.stack([view.image for view in seen[:8]])
+    wanted = retriever.hypotheses(pictures, taken[:8], 4)
+    for count in (1, 3, 1):
+        for ours, want in zip(retriever.hypotheses(pictures[:count], taken[:count], 4), wanted, strict=False):
+            torch.testing.assert_close(ours[0].cam_from_world, want[0].cam_from_world, rtol=0, atol=1e-4)

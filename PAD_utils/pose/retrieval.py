@@ -11,14 +11,17 @@ from torch import Tensor
 
 from gaussian_splatting.background import measured_backdrop
 from gaussian_splatting.camera import Camera, common_center
+from gaussian_splatting.cuda_graph import Recording
 from gaussian_splatting.geometry import rigid, skew
 from gaussian_splatting.views import View, before_one_color
-from PAD_utils.pose.silhouette import ANGLES, Thumbnails, make_thumbnails
+from PAD_utils.pose.silhouette import ANGLES, Framing, Thumbnails, framing, make_thumbnails, thumbnails
 
 _SHORTLIST = 96  # candidates per query that the trimmed comparison looks at
 _TRIMMED = 0.25  # share of the object that may be wrong without being counted: a missing part, a stain
 _APART_DEG = 12.0  # hypotheses are at least this far apart; refinement converges from 15 to 20 degrees
 _QUERY_CHUNK = 16
+_FEW_QUERIES = 4  # more keep a GPU busy by themselves
+_MOST_RECORDED = 8  # sizes of pictures and numbers of queries
 
 
 @runtime_checkable
@@ -63,24 +66,40 @@ class BankRetriever:
         half = replace(bank.thumbnails, polar=bank.thumbnails.polar.half().float())
         self.bank = bank = replace(bank, thumbnails=half)
         self._spectrum, self._mean = _spectrum(bank.thumbnails.polar, None)
+        self._recordings: dict[tuple[object, ...], Recording[Tensor]] = {}
 
     def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
         """See `Retriever`: at least 12 degrees apart, the best by trimmed difference first."""
-        device = self.bank.thumbnails.polar.device
         found: list[list[Camera]] = []
         for chunk in images.split(_QUERY_CHUNK):
             blank = cameras[len(found) : len(found) + len(chunk)]
-            queries = make_thumbnails(chunk.to(device), blank)
-            view, roll = self._shortlist(queries)
-            cost = self._trimmed_cost(queries, view, roll)
-            poses = self._poses(queries, view, roll)
-            order = cost.argsort(dim=1, stable=True)
-            poses = torch.gather(poses, 1, order[..., None, None].expand(-1, -1, 4, 4)).double().cpu()
+            poses = self._looked_up(chunk.to(self.bank.cam_from_world.device), blank).double().cpu()
             found += [
                 [camera.moved(pose) for pose in _apart(candidates, count)]
                 for camera, candidates in zip(blank, poses, strict=True)
             ]
         return found
+
+    def _looked_up(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera]) -> Float[Tensor, "q s 4 4"]:
+        """The poses of the shortlist, best first; of few pictures on a GPU by a recorded graph."""
+        height, width = images.shape[1:3]
+        size, *lens = framing(height, width, cameras)
+
+        def ranked(x: list[Tensor]) -> Tensor:
+            return self._ranked(thumbnails(x[0], Framing(size, *x[1:])))
+
+        inputs, key = [images, *(x.to(images.device) for x in lens)], (images.shape, size)
+        few = images.is_cuda and len(images) <= _FEW_QUERIES
+        if not few or (key not in self._recordings and len(self._recordings) >= _MOST_RECORDED):
+            return ranked(inputs)
+        if key not in self._recordings:
+            self._recordings[key] = Recording(ranked, inputs)
+        return self._recordings[key](inputs)
+
+    def _ranked(self, queries: Thumbnails) -> Float[Tensor, "q s 4 4"]:
+        view, roll = self._shortlist(queries)
+        order = self._trimmed_cost(queries, view, roll).argsort(dim=1, stable=True)
+        return torch.gather(self._poses(queries, view, roll), 1, order[..., None, None].expand(-1, -1, 4, 4))
 
     def _shortlist(self, queries: Thumbnails) -> tuple[Int[Tensor, "q s"], Int[Tensor, "q s"]]:
         """Views and rolls (in angle steps) of the highest correlations; of each view only local maxima over the

@@ -8,6 +8,7 @@ roll is a shift along the angle, so one Fourier transform compares all rolls at 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,27 +44,42 @@ class Thumbnails:
         return Thumbnails(*(torch.cat((a, b)) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera]) -> Thumbnails:
-    """Thumbnails of pictures of one size, each with the intrinsics of its camera, on the pictures' device."""
+class Framing(NamedTuple):
+    """How pictures of one size are made small: to which size (height, width), and per picture the focal lengths and the
+    principal point in pixels of that size, on the host."""
+
+    size: tuple[int, int]
+    focal: Float[Tensor, "n 2"]
+    middle: Float[Tensor, "n 2"]
+
+
+def framing(height: int, width: int, cameras: Sequence[Camera]) -> Framing:
+    """That of pictures of this size, each with the intrinsics of its camera."""
     focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras])
     middle = torch.tensor([[camera.cx, camera.cy] for camera in cameras])
-    parts = zip(images.split(_CHUNK), focal.split(_CHUNK), middle.split(_CHUNK), strict=True)
-    result, *others = (_thumbnails(*part) for part in parts)
+    stretch = (focal[:, 1] / focal[:, 0]).median().item()  # pixels are made square: a roll must be a rotation
+    high, wide = height / max(1.0, stretch), width * min(1.0, stretch)
+    shrink = min(1.0, WORKING_PX / max(high, wide))
+    size = (max(1, round(high * shrink)), max(1, round(wide * shrink)))
+    scale = torch.tensor([size[1] / width, size[0] / height])
+    return Framing(size, focal * scale, middle * scale)
+
+
+def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera]) -> Thumbnails:
+    """Thumbnails of pictures of one size, each with the intrinsics of its camera, on the pictures' device."""
+    height, width = images.shape[1:3]
+    result, *others = (
+        thumbnails(images[i : i + _CHUNK], framing(height, width, cameras[i : i + _CHUNK]))
+        for i in range(0, len(images), _CHUNK)
+    )
     for other in others:
         result = result.cat(other)
     return result
 
 
-def _thumbnails(
-    images: UInt8[Tensor, "n h w 3"], focal: Float[Tensor, "n 2"], middle: Float[Tensor, "n 2"]
-) -> Thumbnails:
-    """Of pictures on a device, with focal lengths and principal points on the host, which so need not wait."""
-    height, width = images.shape[1:3]
-    stretch = (focal[:, 1] / focal[:, 0]).median().item()  # pixels are made square: a roll must be a rotation
-    high, wide = height / max(1.0, stretch), width * min(1.0, stretch)
-    shrink = min(1.0, WORKING_PX / max(high, wide))
-    small_size = (max(1, round(high * shrink)), max(1, round(wide * shrink)))
-    small = F.interpolate(images.permute(0, 3, 1, 2).float() / 255, size=small_size, mode="area")
+def thumbnails(images: UInt8[Tensor, "n h w 3"], framed: Framing) -> Thumbnails:
+    """As `make_thumbnails`, of a few."""
+    small = F.interpolate(images.permute(0, 3, 1, 2).float() / 255, size=framed.size, mode="area")
     background, spread = border_color(small)
     difference = background[:, :, None, None] - small
     faint = torch.clamp(4 * spread, min=_FAINT)[:, None, None]
@@ -73,8 +89,7 @@ def _thumbnails(
     polar = _polar(channels, center, radius)
     inside = (polar[:, CHANNELS] > 0.5).float()
     area = torch.sqrt((torch.arange(RADII, device=images.device) + 0.5) / RADII)
-    scale = torch.tensor([small_size[1] / width, small_size[0] / height])
-    focal, middle = ((x * scale).to(images.device) for x in (focal, middle))
+    focal, middle = (x.to(images.device) for x in framed[1:])
     size = radius / focal.prod(1).sqrt()
     return Thumbnails(polar[:, :CHANNELS] * area[:, None], inside, (center - middle) / focal, size, background)
 
@@ -106,5 +121,5 @@ def _polar(
     unit = torch.stack((angle.cos(), angle.sin()), dim=-1)
     offset = ring[:, None, None] * unit[None]
     points = center[:, None, None] + radius[:, None, None, None] * offset
-    grid = 2 * points / torch.tensor([width, height], device=channels.device) - 1
+    grid = torch.stack((2 * points[..., 0] / width - 1, 2 * points[..., 1] / height - 1), dim=-1)
     return F.grid_sample(channels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,14 +1,13 @@
-"""The score of few pictures on a GPU as one launch: its hundreds of small kernels recorded once for each size.
+"""The score of few pictures on a GPU as one launch.
 
-Of one picture they take four milliseconds, and three times as long to be launched one by one.
+Of one picture its hundreds of small kernels take four milliseconds, and three times as long to be launched one by one.
 """
-
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gaussian_splatting.cuda_graph import Recording
 from PAD_utils.score import resample
 from PAD_utils.score.anomaly import Scores, score_pairs
 from PAD_utils.score.features import GradientFeatures
@@ -20,16 +19,8 @@ from PAD_utils.score.pyramid import FeaturePyramid
 
 _BATCHES = tuple(pictures // 2 for pictures in CapturedFeatures.BATCHES)  # pairs: what cuDNN has plans for
 _MOST_RECORDED = 8  # each holds the memory of its intermediate results
-_WARM_UP_CALLS = 2  # fill the caches and let cuDNN choose its algorithms
 
 _Learned = tuple[Normality | None, NoiseResponse | None]
-
-
-class _Recording(NamedTuple):
-    graph: torch.cuda.CUDAGraph
-    inputs: list[Tensor]
-    scores: Scores
-    held: object  # what the graph reads beside its inputs must not be freed
 
 
 class RecordedScores:
@@ -39,7 +30,7 @@ class RecordedScores:
     def __init__(self, pyramid: FeaturePyramid, config: ScoreConfig) -> None:
         self._captured, self._config = pyramid, config
         self._plain = pyramid.pyramid if isinstance(pyramid, CapturedFeatures) else pyramid
-        self._recordings: dict[tuple[object, ...], _Recording] = {}
+        self._recordings: dict[tuple[object, ...], Recording[Scores]] = {}
 
     @staticmethod
     def can(pyramid: FeaturePyramid, config: ScoreConfig, device: torch.device) -> bool:
@@ -58,22 +49,23 @@ class RecordedScores:
         """As `score_pairs`, with `learned` the normality and the response to noise."""
         inputs = [queries, renderings, shown, *([] if usual is None else [usual])]
         batch = next((b for b in _BATCHES if b >= len(queries)), _BATCHES[-1])
-        parts = [self._run(list(some), batch, learned) for some in zip(*(x.split(batch) for x in inputs), strict=True)]
+        parts = [
+            self._batch(list(some), batch, learned) for some in zip(*(x.split(batch) for x in inputs), strict=True)
+        ]
         return Scores(torch.cat([p.maps for p in parts]), torch.cat([p.image_scores for p in parts]))
 
-    def _run(self, inputs: list[Tensor], batch: int, learned: _Learned) -> Scores:
-        count = len(inputs[0])
-        key = (batch, *(tuple(x.shape[1:]) for x in inputs), *map(id, learned))
+    def _batch(self, inputs: list[Tensor], batch: int, learned: _Learned) -> Scores:
+        count, key = len(inputs[0]), (batch, *(tuple(x.shape[1:]) for x in inputs), *map(id, learned))
         if key not in self._recordings:
             if len(self._recordings) >= _MOST_RECORDED:
                 return self._score(self._captured, inputs, learned)
-            self._recordings[key] = self._record(inputs, batch, learned)
-        recording = self._recordings[key]
-        for static, given in zip(recording.inputs, inputs, strict=True):
-            static[:count].copy_(given)
-        recording.graph.replay()
-        maps, scores = recording.scores.maps, recording.scores.image_scores
-        return Scores(maps[:count].clone(), scores[:count].clone())  # the next replay overwrites its own
+            with resample.noting() as matrices:
+                filled = [x.new_zeros(batch, *x.shape[1:]) for x in inputs]
+                self._recordings[key] = Recording(
+                    lambda x: self._score(self._plain, x, learned), filled, held=(learned, matrices)
+                )
+        found = self._recordings[key](inputs)
+        return Scores(found.maps[:count].clone(), found.image_scores[:count].clone())
 
     def _score(self, pyramid: FeaturePyramid, inputs: list[Tensor], learned: _Learned) -> Scores:
         queries, renderings, shown, *usual = inputs
@@ -81,17 +73,3 @@ class RecordedScores:
         return score_pairs(
             pyramid, queries, renderings, self._config, normality, usual[0] if usual else None, response, shown
         )
-
-    def _record(self, inputs: list[Tensor], batch: int, learned: _Learned) -> _Recording:
-        device = inputs[0].device
-        static = [x.new_zeros(batch, *x.shape[1:]) for x in inputs]
-        side, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
-        side.wait_stream(torch.cuda.current_stream(device))
-        with resample.noting() as matrices:
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UP_CALLS):
-                    self._score(self._plain, static, learned)
-            torch.cuda.current_stream(device).wait_stream(side)
-            with torch.cuda.graph(graph):
-                scores = self._score(self._plain, static, learned)
-        return _Recording(graph, static, scores, (learned, matrices))
