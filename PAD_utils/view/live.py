@@ -30,7 +30,7 @@ class Live:
 
     def __init__(self, result: Result, server: viser.ViserServer) -> None:
         self.result, self.server = result, server
-        self.latest = Latest()
+        self.latest, self._heating = Latest(), Latest()  # the heat of many pictures takes seconds
         self.comparisons: dict[int, Comparison] = {}
         self._glaring = usual_defect(result.images, result.threshold)
         self._color = result.scene.seen().color
@@ -63,8 +63,8 @@ class Live:
             "Heat", min=0.0, max=1.0, step=0.05, initial_value=heat, hint="of all pictures, on the model"
         )
         views = gui.add_checkbox("Training views", initial_value=True)
-        self.threshold.on_update(lambda _: self.latest.ask("threshold", self._decide))
-        self.heat.on_update(lambda _: self.latest.ask("heat", self._paint))
+        self.threshold.on_update(lambda _: self._heating.ask("threshold", self._decide))
+        self.heat.on_update(lambda _: self._heating.ask("heat", self._paint))
 
         @views.on_update
         def _(_: Any) -> None:
