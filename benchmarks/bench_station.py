@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--paces", type=float, nargs="*", default=[], help="of rate: photographs a second to come")
     parser.add_argument("--name", help="of the result (default: station_<what>)")
     args = parser.parse_args()
     pictures = sorted((args.data_path / args.classname / "test").glob("*/*.png"))
@@ -130,23 +131,26 @@ def kill(given: list[str], pictures: Sequence[Path], args: argparse.Namespace, f
 
 
 def rate(given: list[str], pictures: Sequence[Path], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Photographs a second with many clients, then the latency when half as many arrive at even distances."""
+    """Photographs a second with many clients, then the latency when they arrive at even distances, half as many and
+    `--paces` a second."""
     with station(given, folder / "log") as running:
         Crowd(running, pictures, args.clients).stop(after_s=args.seconds / 2)  # warms up
         crowd = Crowd(running, pictures, args.clients)
         start = time.perf_counter()
         crowd.stop(after_s=args.seconds)
         per_second = len(crowd.answered) / (time.perf_counter() - start)
-        half = Crowd(running, pictures, args.clients, pace_s=2 * args.clients / per_second)
-        half.stop(after_s=args.seconds)
+        errors, paced = dict(crowd.errors), {}
+        for pace in (per_second / 2, *args.paces):
+            some = Crowd(running, pictures, args.clients, pace_s=args.clients / pace)
+            some.stop(after_s=args.seconds)
+            paced[f"{pace:.1f} a second"], errors = quantiles(some.seconds), {**errors, **some.errors}
         memory = running.memory_mb()
     return {
         "clients": args.clients,
         "photographs_per_second": per_second,
         "latency_seconds_full": quantiles(crowd.seconds),
-        "latency_seconds_half": quantiles(half.seconds),
-        "half_per_second": len(half.answered) / args.seconds,
-        "errors": {**crowd.errors, **half.errors},
+        "latency_seconds": paced,
+        "errors": errors,
         "memory_mb": memory,
         "gpu_memory_free_gb": torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else None,
     }
