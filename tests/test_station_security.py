@@ -136,6 +136,7 @@ INTRUDING = (
     "/static/%2e%2e%2fstation.py",
     "//etc/passwd",
     "/static/",
+    "/parts/",  # not led elsewhere: an address is right or wrong
 )
 
 
