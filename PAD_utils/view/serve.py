@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def view(folder: Path, data_path: Path | None, port: int, device: str | None) -> None:
     """Shows a result folder until SIGINT. Raises UserError when viser or something of the result is missing."""
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # not a line for each page that comes and goes
     try:
         live = open_view(folder, data_path, port, device)
         log.info("http://%s:%d shows %s; Ctrl-C ends it", HOST, live.server.get_port(), folder)
