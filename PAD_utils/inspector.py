@@ -20,7 +20,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.parallel import even_parts
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
-from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.pose.types import PoseEstimate, Refiner, usual_distance
 from gaussian_splatting.pose.verdict import PoseJudge
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
@@ -60,7 +60,8 @@ class InspectConfig:
     `most_unexplained`: share of a photograph's contrast that its pose may leave unexplained, in [0, 1], or it is NOT
     LOCALISED; None: learned from the good views. `cut_out`: whether the good views are cut out of photographs, so that
     photographs are compared where the model is and nowhere else; None: what the views say. `fitted_focal_px`: focal
-    length in pixels of the pictures that the model was fitted to; None: that of the views."""
+    length in pixels of the pictures that the model was fitted to, `usual_distance`: of their cameras from the object,
+    world units; None: those of the views."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8
@@ -71,6 +72,7 @@ class InspectConfig:
     most_unexplained: float | None = None
     cut_out: bool | None = None
     fitted_focal_px: float | None = None
+    usual_distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,12 @@ class Inspector:
         uncut = any(view.uncut is not None for view in (*self.views, *self.held_out))
         self.cut_out = uncut if self.config.cut_out is None else self.config.cut_out
         self._focal_px = self.config.fitted_focal_px or (self.views[0].camera.fx if self.views else None)
-        self.refiner = refiner or GaussNewtonRefiner(fitted_focal_px=self._focal_px)
+        self._distance = self.config.usual_distance
+        if self._distance is None and self.views:
+            self._distance = usual_distance(self.gaussians, [view.camera for view in self.views])
+        self.refiner = refiner or GaussNewtonRefiner(
+            fitted_focal_px=self._focal_px, usual_distance=self._distance or 1.0
+        )
         if self.config.most_unexplained is not None:
             self.refiner = judging(self.refiner, PoseJudge(self.config.most_unexplained))
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
@@ -263,7 +270,7 @@ class Inspector:
         """
         learned = self.usual, self.calibration  # first of all, for learning settles the configuration too
         config = replace(self.config, lens=self.lens, backdrop=self.backdrop, cut_out=self.cut_out)
-        config = replace(config, fitted_focal_px=self._focal_px)
+        config = replace(config, fitted_focal_px=self._focal_px, usual_distance=self._distance)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
         write_inspector(Path(folder), Saved(self.gaussians, bank, *learned, parts, asdict(config)))

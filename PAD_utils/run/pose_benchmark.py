@@ -64,7 +64,7 @@ def run_combination(
     job = dataclasses.replace(job, config=config)
     images = torch.stack([sample.image for sample in samples])
     cameras, retriever = [sample.intrinsics for sample in samples], make_retriever(job, model, gallery)
-    refiner = make_refiner(job, gallery)
+    refiner = make_refiner(job, model, gallery)
     found = localize(model.gaussians, images, cameras, retriever, refiner, config.hypotheses)
     coarse = _errors(found.coarse, samples, model.world)
     fine = _errors([estimate.camera for estimate in found.estimates], samples, model.world)

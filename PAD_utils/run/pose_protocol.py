@@ -112,7 +112,7 @@ def run_protocol(job: Job, model: Model, gallery: list[View], samples: list[Samp
 def _measure(
     job: Job, model: Model, gallery: list[View], samples: list[Sample], retriever: Retriever, starts: list[list[Camera]]
 ) -> dict[str, Any]:
-    k, refiner = job.config.hypotheses, make_refiner(job, gallery)
+    k, refiner = job.config.hypotheses, make_refiner(job, model, gallery)
 
     def found(sample: Sample, start: Camera) -> tuple[PoseError, float, bool]:
         here = localize(model.gaussians, sample.image[None], [start], retriever, refiner, k)

@@ -13,7 +13,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
-from gaussian_splatting.pose.types import PoseEstimate, Refiner
+from gaussian_splatting.pose.types import PoseEstimate, Refiner, usual_distance
 from gaussian_splatting.progress import progress
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
@@ -144,7 +144,7 @@ def open_inspector(
 ) -> Inspector:
     """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
     configuration saved it. The rate of false alarms may be another one. `lens` as that of InspectConfig."""
-    config, folder, refiner = job.config, job.ledger.folder / INSPECTOR, make_refiner(job, gallery)
+    config, folder, refiner = job.config, job.ledger.folder / INSPECTOR, make_refiner(job, model, gallery)
     score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
     setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, lens, model.world)
     weights = config.weights and fingerprint_file(config.weights)
@@ -220,11 +220,12 @@ def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
     return loftr_retriever(gallery, job.config.loftr_weights, job.device)
 
 
-def make_refiner(job: Job, gallery: Sequence[View]) -> Refiner:
+def make_refiner(job: Job, model: Model, gallery: Sequence[View]) -> Refiner:
     """What --refiner asks for, for a model that was fitted to these views."""
     if job.config.refiner == "adam":
         return AdamRefiner(job.config.k)
-    return GaussNewtonRefiner(fitted_focal_px=gallery[0].camera.fx)
+    distance = usual_distance(model.gaussians, [view.camera for view in gallery])
+    return GaussNewtonRefiner(fitted_focal_px=gallery[0].camera.fx, usual_distance=distance)
 
 
 def photo_lens(job: Job, data: ClassData) -> Lens:

@@ -18,6 +18,7 @@ from PAD_utils.station.settings import Settings
 log = logging.getLogger(__name__)
 
 _FEW_PARTS = 4  # of one photograph each: pose/graph.py records searches of as many pictures
+_DISTANCES = (0.9, 1.0, 1.1)  # times the usual one: photographs from so far have simplified models of their own
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Models:
         self.served = {name: _load(settings, name, device) for name in settings.classes}
 
     def warm_up(self) -> None:
-        """Judges a rendering of each class, of every number that will come at once: the first time takes longer, and on
-        a GPU the score is recorded then, and the second time the pose search."""
-        times = 2 if self.device.type == "cuda" else 1
+        """Judges renderings of each class, of every number that will come at once: the first time takes longer. On a
+        GPU the score is recorded then, and the second time the pose search, for every distance apart."""
+        times, distances = (2, _DISTANCES) if self.device.type == "cuda" else (1, (1.0,))
         for served in self.served.values():
-            image = _typical_picture(served.inspector)
-            for count in sorted({*range(1, self.at_once(0) + 1), self.at_once(self._batch)}):
-                for _ in range(times):
-                    served.inspector.inspect_many([image] * count)
+            for image in [_typical_picture(served.inspector, share) for share in distances]:
+                for count in sorted({*range(1, self.at_once(0) + 1), self.at_once(self._batch)}):
+                    for _ in range(times):
+                        served.inspector.inspect_many([image] * count)
 
     def at_once(self, waiting: int) -> int:
         """How many parts to judge together while others wait. On a GPU a few, whose pose search is a recorded graph: of
@@ -111,10 +112,13 @@ def _load(settings: Settings, name: str, device: torch.device) -> Served:
 
 
 @torch.no_grad()
-def _typical_picture(inspector: Inspector) -> torch.Tensor:
-    """What the model looks like from somewhere, uint8 (h, w, 3)."""
+def _typical_picture(inspector: Inspector, share: float) -> torch.Tensor:
+    """What the model looks like from somewhere, as far away as `share` of what is usual, uint8 (h, w, 3)."""
     camera = inspector.lens.camera()
     if isinstance(inspector.retriever, BankRetriever):
-        camera = camera.moved(inspector.retriever.bank.cam_from_world[0].double().cpu())
+        bank = inspector.retriever.bank
+        pose = bank.cam_from_world[0].double().cpu()
+        pose[2, 3] += (share - 1) * float(bank.distance[0])
+        camera = camera.moved(pose)
     image = render(inspector.gaussians, [camera], inspector.backdrop.color).image[0].nan_to_num().clamp(0, 1)
     return (image * 255).round().byte().permute(1, 2, 0).cpu()

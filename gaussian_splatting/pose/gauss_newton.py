@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
-_DISTANCE_STEP = 1.1  # distances are rounded to powers of this, so that simplified models serve more than one picture
+_DISTANCE_STEP = (
+    1.1  # distances are rounded to the usual one times powers of this: simplified models serve many pictures
+)
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
 
 # Two iterations at 100 px mostly show which hypothesis is right; rivals that come near it go on to 200 px. Tukey's
@@ -105,8 +107,9 @@ class GaussNewtonRefiner:
     `brightness`: solve a gain and an offset per picture. `polish`: iterations with Tukey's weights at the end.
     `shortest_step` (radians, and share of the object's distance) ends a pose's iterations. `judge` says which poses are
     not to be trusted. `fitted_focal_px`: focal length in pixels of the pictures that the model was fitted to, which
-    says how fine it is; None: as long as the queries'. Simplified models are kept for the next call with the same
-    Gaussians, so a refiner is not thread-safe: give each thread its own.
+    says how fine it is; None: as long as the queries'. `usual_distance`: of cameras from the object, world units;
+    others are rounded about it, so that most pictures share simplified models. These are kept for the next call with
+    the same Gaussians, so a refiner is not thread-safe: give each thread its own.
     """
 
     levels: tuple[Level, ...] = LEVELS
@@ -115,6 +118,7 @@ class GaussNewtonRefiner:
     judge: PoseJudge = PoseJudge()
     polish: int = 12
     fitted_focal_px: float | None = None
+    usual_distance: float = 1.0
     name: str = "gauss-newton"
     _cache: _ModelCache = field(init=False, repr=False, compare=False, default_factory=_ModelCache)
 
@@ -137,7 +141,8 @@ class GaussNewtonRefiner:
         groups: dict[float, list[int]] = defaultdict(list)
         for i, cameras in enumerate(hypotheses):
             distance = (cameras[0].center - center).norm().item()
-            groups[_DISTANCE_STEP ** round(math.log(max(distance, 1e-6), _DISTANCE_STEP))].append(i)
+            steps = round(math.log(max(distance / self.usual_distance, 1e-6), _DISTANCE_STEP))
+            groups[self.usual_distance * _DISTANCE_STEP**steps].append(i)
         estimates: dict[int, PoseEstimate] = {}
         for distance, members in groups.items():
             models = self._models(gaussians, distance, hypotheses[members[0]][0])

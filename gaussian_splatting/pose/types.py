@@ -1,5 +1,6 @@
 """What a pose refinement takes and gives, and the one retraction that every refiner moves cameras with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -48,6 +49,12 @@ def object_center(gaussians: Gaussians) -> Float[Tensor, "3"]:
     weight = gaussians.opacities.detach().double()
     center = (weight[:, None] * gaussians.means.detach().double()).sum(0) / weight.sum().clamp_min(1e-12)
     return center.to(gaussians.means.dtype)
+
+
+def usual_distance(gaussians: Gaussians, cameras: Sequence[Camera]) -> float:
+    """The median distance of cameras from the object's center, world units."""
+    center = object_center(gaussians).double().cpu()
+    return float(torch.stack([(camera.center - center).norm() for camera in cameras]).median())
 
 
 def retract(
