@@ -1,5 +1,6 @@
 """One way to do the same to many things at once: threads, for decoding, resizing and hashing release Python's lock."""
 
+import _thread
 import mmap
 import os
 from collections import deque
@@ -12,6 +13,7 @@ from gaussian_splatting.progress import progress
 _MOST_THREADS = 16  # more take memory and give nothing: the memory's bandwidth is used up by then
 _SHARES = 4  # of the items for each thread, so that none waits long for the last
 _STACK_BYTES = 9 << 20  # of a thread's own: what Linux sets aside for its stack, and what Python needs to begin there
+_PATIENCE_S = 10.0  # that a thread takes to begin on the busiest machine
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -22,12 +24,18 @@ def thread_count() -> int:
 
 
 def check_room_for_threads(count: int) -> None:
-    """Raises MemoryError when there is no room for so many: a thread that finds no memory for its first line ends, and
-    CPython, which has just started it, waits for a sign of it without end."""
+    """Raises MemoryError when there is no room for so many, or none can begin: a thread that finds no memory for its
+    first line ends, and CPython, which has just started it, waits for a sign of it without end. This one is waited for
+    by ourselves, and not for ever."""
+    begun = _thread.allocate_lock()
+    begun.acquire()
     try:
         mmap.mmap(-1, count * _STACK_BYTES).close()
-    except OSError as error:
+        _thread.start_new_thread(begun.release, ())
+    except (OSError, RuntimeError) as error:
         raise MemoryError(f"no room for {count} threads") from error
+    if not begun.acquire(timeout=_PATIENCE_S):
+        raise MemoryError("a thread found no memory to begin")
 
 
 def _threads(count: int) -> ThreadPoolExecutor:

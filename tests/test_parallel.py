@@ -1,5 +1,6 @@
 import pytest
 
+from gaussian_splatting import parallel
 from gaussian_splatting.parallel import even_parts
 
 
@@ -9,3 +10,11 @@ def test_parts_follow_each_other_and_differ_by_one_at_most(count: int, most: int
     assert [i for part in parts for i in range(count)[part]] == list(range(count))
     sizes = [part.stop - part.start for part in parts]
     assert len(parts) == -(-count // most) and (not sizes or max(sizes) <= most and max(sizes) - min(sizes) <= 1)
+
+
+def test_a_thread_that_never_begins_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is where memory for its first line is lacking: it ends without a sign."""
+    monkeypatch.setattr(parallel, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(parallel._thread, "start_new_thread", lambda function, arguments: 0)
+    with pytest.raises(MemoryError, match="found no memory to begin"):
+        parallel.parallel(str, [1])
