@@ -3,10 +3,14 @@
 import _thread
 import mmap
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import nullcontext, suppress
+from typing import Generic, TypeVar
+
+from tqdm import tqdm
 
 from gaussian_splatting.progress import progress
 
@@ -47,15 +51,79 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
     """`work(item)` for all items, on `thread_count` threads, in the order of `items`.
 
     With `name`, progress is shown under it. Raises what `work` raises first, in that order; what has not begun by then
-    is left out.
+    is left out. The caller is one of the threads: all is done where no other can begin.
     """
     items = list(items)
-    with _threads(thread_count()) as pool:
-        if name:
-            return list(progress(pool.map(work, items), desc=name, total=len(items), leave=False))
-        size = max(1, len(items) // (_SHARES * thread_count()))  # many small ones cost less together
-        parts = [items[first : first + size] for first in range(0, len(items), size)]
-        return [result for part in pool.map(lambda part: [work(item) for item in part], parts) for result in part]
+    size = 1 if name else max(1, len(items) // (_SHARES * thread_count()))  # many small ones cost less together
+    with progress(desc=name, total=len(items), leave=False) if name else nullcontext() as bar:
+        shared = _Shared(work, items, size, bar)
+        try:
+            for _ in range(min(thread_count(), shared.shares) - 1):
+                _begin(shared.help)
+            shared.help()
+        finally:
+            shared.end()
+        return shared.results()
+
+
+class _Shared(Generic[_In, _Out]):
+    """Items that several threads take shares of, and what they made of them."""
+
+    def __init__(self, work: Callable[[_In], _Out], items: Sequence[_In], size: int, bar: tqdm | None) -> None:
+        self._work, self._items, self._size, self._bar = work, items, size, bar
+        self.shares = -(-len(items) // size)
+        self._made: list[list[_Out]] = [[] for _ in range(self.shares)]
+        self._next = self._at_work = 0
+        self._failed: dict[int, BaseException] = {}
+        self._changed = threading.Condition()
+
+    def help(self) -> None:
+        """Works until no share is left, or one has failed."""
+        while (share := self._take()) is not None:
+            error: BaseException | None = None
+            try:
+                first = share * self._size
+                for item in self._items[first : first + self._size]:
+                    self._made[share].append(self._work(item))
+            except BaseException as raised:
+                error = raised
+            self._give_back(share, error)
+
+    def end(self) -> None:
+        """Hands out no further share, and waits until every thread is done."""
+        with self._changed:
+            self._next = self.shares
+            while self._at_work:
+                self._changed.wait()
+
+    def results(self) -> list[_Out]:
+        """All of them, or the first error."""
+        if self._failed:
+            raise self._failed[min(self._failed)]
+        return [result for share in self._made for result in share]
+
+    def _take(self) -> int | None:
+        with self._changed:
+            if self._failed or self._next == self.shares:
+                return None
+            self._next += 1
+            self._at_work += 1
+            return self._next - 1
+
+    def _give_back(self, share: int, error: BaseException | None) -> None:
+        with self._changed:
+            self._at_work -= 1
+            if error is not None:
+                self._failed[share] = error
+            elif self._bar is not None:
+                self._bar.update(len(self._made[share]))
+            self._changed.notify_all()
+
+
+def _begin(work: Callable[[], None]) -> None:
+    """Work on a thread that nobody waits for to begin: `threading` would, without end, for one that lacks memory."""
+    with suppress(RuntimeError):  # no thread can be had
+        _thread.start_new_thread(work, ())
 
 
 def even_parts(count: int, most: int) -> list[slice]:

@@ -21,7 +21,7 @@ def test_a_kernel_that_finds_no_memory_says_so(views: int, dtype: torch.dtype) -
 START_WITH_LITTLE = """
 import os, resource
 from pathlib import Path
-from gaussian_splatting.parallel import parallel
+from gaussian_splatting.parallel import ahead, parallel
 
 def pages():
     return 4096 * int(Path("/proc/self/statm").read_text().split()[0])
@@ -31,7 +31,8 @@ for more in range((8 << 20) - (1 << 14), (8 << 20) + (1 << 17), 1 << 12):  # abo
     if not (pid := os.fork()):
         resource.setrlimit(resource.RLIMIT_AS, (pages() + more, resource.RLIM_INFINITY))
         try:
-            parallel(str, [1])
+            assert parallel(str, range(64)) == list(map(str, range(64)))
+            list(ahead(iter([1])))
             os._exit(0)
         except (MemoryError, RuntimeError):
             os._exit(2)

@@ -12,9 +12,29 @@ def test_parts_follow_each_other_and_differ_by_one_at_most(count: int, most: int
     assert len(parts) == -(-count // most) and (not sizes or max(sizes) <= most and max(sizes) - min(sizes) <= 1)
 
 
+def test_results_come_in_the_order_of_the_items() -> None:
+    assert parallel.parallel(lambda x: x * x, range(1000)) == [x * x for x in range(1000)]
+    assert parallel.parallel(str, []) == []
+    assert parallel.parallel(lambda x: parallel.parallel(abs, [x, -x]), [1, 2, 3], "named") == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_the_first_error_is_raised_and_the_rest_left_out() -> None:
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        if number >= 100:
+            raise ValueError(f"item {number}")
+        done.append(number)
+
+    with pytest.raises(ValueError, match=r"item 100$"):
+        parallel.parallel(work, range(100_000), "named")
+    assert sorted(done) == list(range(100))
+
+
 def test_a_thread_that_never_begins_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """So it is where memory for its first line is lacking: it ends without a sign."""
     monkeypatch.setattr(parallel, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(parallel._thread, "start_new_thread", lambda function, arguments: 0)
+    assert parallel.parallel(str, range(100)) == list(map(str, range(100)))
     with pytest.raises(MemoryError, match="found no memory to begin"):
-        parallel.parallel(str, [1])
+        list(parallel.ahead(iter([1])))

@@ -22,7 +22,9 @@ _MOST_WORK = 3e6  # Gaussians times pixels: the reference looks at each at every
 _ODD = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, 1e-40, 1e30, -1e30, 3e38, 1e300, 1e-7)
 _POKED = ("means", "scales", "quats", "opacities", "colors", "screen_offsets")
 _FAR = 1e-7  # of double against the reference, as a share of what the picture holds
-_LARGEST = 1e6  # scale or opacity: beyond, no digit is left of the smaller axis or of the edge, any picture is right
+_LARGEST = (
+    1e6  # place, scale or opacity: beyond, no digit is left of the smaller axis or of the edge, any picture is right
+)
 _FLOAT_MEAN = 2e-3  # of float against double, over the picture: single pixels fall on another side of a threshold
 
 
@@ -70,11 +72,11 @@ def random_case(draw: random.Random) -> tuple[Scene, str]:
 def compared(scene: Scene, with_gradients: bool) -> tuple[float, str | None]:
     """How far double is from the reference, and what is wrong."""
     single = rasterize(scene_on(scene, torch.float32)).image
-    if any(not bool(getattr(scene, name).isfinite().all()) for name in ("colors", "screen_offsets")):
+    if any(not bool(getattr(scene, name).float().isfinite().all()) for name in ("colors", "screen_offsets")):
         return 0.0, None  # what is no number is drawn by one and left out by the other where it weighs nothing
     if not bool(single.isfinite().all()):
         return 0.0, "float: a picture of finite colors is not finite"
-    if any(bool((x.abs().nan_to_num(0, 0) > _LARGEST).any()) for x in (scene.scales, scene.opacities)):
+    if any(bool((x.abs().nan_to_num(0, 0) > _LARGEST).any()) for x in (scene.means, scene.scales, scene.opacities)):
         return 0.0, None
     if with_gradients:
         out, gradients = values_and_gradients(rasterize, scene)
