@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,15 @@ _PNG_HEAD = 33  # bytes, to the end of the first chunk
 _PNG_EXTRAS = (b"eXIf", b"tRNS", b"acTL", b"iCCP")  # turned, transparent, animated, and what libpng comments on
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # 16 bits a pixel, gray; Pillow has no such color
 _DIVISORS = (1, 2, 4, 8)  # a resolution of 1, 2, 4 or 8 divides, a larger one is a width in pixels (the rule of 3DGS)
+
+
+def encoded(suffix: str, pixels: np.ndarray, options: Sequence[int] = ()) -> bytes:
+    """The bytes of a picture file of OpenCV's, BGR. Raises MemoryError where OpenCV fails: our pictures lack nothing
+    else, and it says no more than that it failed."""
+    done, content = cv2.imencode(suffix, np.ascontiguousarray(pixels), list(options))
+    if not done:
+        raise MemoryError(f"OpenCV found none to encode a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels")
+    return content.tobytes()
 
 
 def read_image(path: Path, resolution: int | None = None) -> UInt8[Tensor, "h w 3"]:

@@ -51,12 +51,14 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
     """`work(item)` for all items, on `thread_count` threads, in the order of `items`.
 
     With `name`, progress is shown under it. Raises what `work` raises first, in that order; what has not begun by then
-    is left out. The caller is one of the threads: all is done where no other can begin.
+    is left out. The caller is one of the threads, and waits for none to begin. Raises MemoryError where there is no
+    room for threads.
     """
     items = list(items)
     size = 1 if name else max(1, len(items) // (_SHARES * thread_count()))  # many small ones cost less together
     with progress(desc=name, total=len(items), leave=False) if name else nullcontext() as bar:
         shared = _Shared(work, items, size, bar)
+        check_room_for_threads(thread_count())  # where it lacks, libgomp's threads would find none next: that ends all
         try:
             for _ in range(min(thread_count(), shared.shares) - 1):
                 _begin(shared.help)

@@ -31,7 +31,7 @@ for more in range((8 << 20) - (1 << 14), (8 << 20) + (1 << 17), 1 << 12):  # abo
     if not (pid := os.fork()):
         resource.setrlimit(resource.RLIMIT_AS, (pages() + more, resource.RLIM_INFINITY))
         try:
-            assert parallel(str, range(64)) == list(map(str, range(64)))
+            parallel(str, range(64))
             list(ahead(iter([1])))
             os._exit(0)
         except (MemoryError, RuntimeError):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from gaussian_splatting.images import read_image
+from gaussian_splatting.images import encoded, read_image
 from gaussian_splatting.parallel import parallel
 from PAD_utils.data.intrinsics import LensSpec
 from PAD_utils.data.layout import TestFile, TrainFile, list_class
@@ -117,7 +117,7 @@ def write_rgba(source: Path, target: Path) -> None:
     except ValueError as error:
         raise UserError(str(error)) from None
     bgra = np.dstack([image[..., ::-1], alpha_of_white(image)])
-    _write_dated(date, target, cv2.imencode(".png", bgra)[1].tobytes())
+    _write_dated(date, target, encoded(".png", bgra))
 
 
 def _date(path: Path) -> int | None:

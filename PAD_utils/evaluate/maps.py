@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
+from gaussian_splatting.images import encoded
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_bytes, write_bytes, write_text
 
@@ -48,10 +49,7 @@ def write_map(path: str | Path, scores: Float32[np.ndarray, "h w"]) -> None:
     """
     if not np.isfinite(scores).all():
         raise ValueError(f"{path}: not written, the score map holds NaN or infinity")
-    done, content = cv2.imencode(".tiff", np.ascontiguousarray(scores), _PLAIN_TIFF)
-    if not done:
-        raise ValueError(f"{path}: not written, OpenCV cannot encode a map of shape {scores.shape}")
-    write_bytes(path, content.tobytes())
+    write_bytes(path, encoded(".tiff", scores, _PLAIN_TIFF))
 
 
 def read_map(path: str | Path) -> Float[np.ndarray, "h w"]:

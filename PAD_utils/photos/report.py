@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jinja2 import Environment
 
+from gaussian_splatting.images import encoded
 from PAD_utils.files import write_bytes, write_text
 from PAD_utils.photos.background import Background
 from PAD_utils.photos.coverage import GAP_DEG, Facts, Gap, covered_share, find_gaps, sphere_picture, suggestions
@@ -89,7 +89,7 @@ def write_report(root: Path, story: Story) -> None:
         _log.info("%s", line)
     for line in story.advice:
         _log.info("to do: %s", line)
-    png = cv2.imencode(".png", sphere_picture(story.facts, story.gaps))[1].tobytes()
+    png = encoded(".png", sphere_picture(story.facts, story.gaps))
     write_bytes(root / MAP, png)
     page = Environment(autoescape=True).from_string(_TEMPLATE)
     write_text(root / PAGE, page.render(story=story, map=base64.b64encode(png).decode()))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from gaussian_splatting.images import PICTURE_SUFFIXES, area_resize, open_picture
+from gaussian_splatting.images import PICTURE_SUFFIXES, area_resize, encoded, open_picture
 from gaussian_splatting.parallel import parallel
 from PAD_utils.data.layout import natural_key
 from PAD_utils.errors import UserError
@@ -97,7 +97,7 @@ def _read_stored(path: Path) -> UInt8[np.ndarray, "h w c"]:
 
 def png_bytes(pixels: np.ndarray) -> bytes:
     """A PNG file; the fast compression, since these files are large and read often."""
-    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+    return encoded(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
 
 
 def fingerprint(paths: Sequence[Path], options: str) -> str:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from gaussian_splatting.images import encoded
 from gaussian_splatting.parallel import parallel
 
 _EDGES = (800, 640, 512, 400, 320, 256, 192, 128, 96)  # longest sides to try, in pixels
@@ -134,7 +135,4 @@ def shrunk(picture: np.ndarray, edge: int) -> np.ndarray:
 
 def _jpeg(bgr: np.ndarray) -> str:
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    done, content = cv2.imencode(".jpg", bgr, options)
-    if not done:
-        raise ValueError(f"OpenCV cannot encode a picture of shape {bgr.shape}")
-    return "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(encoded(".jpg", bgr, options)).decode("ascii")

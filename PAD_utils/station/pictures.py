@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gaussian_splatting.images import encoded
 from gaussian_splatting.parallel import parallel
 from PAD_utils.files import write_bytes
 from PAD_utils.station.parts import KINDS, Judged
@@ -80,15 +81,8 @@ def _heat(scores: Float[np.ndarray, "h w"], threshold: float | None) -> bytes:
     to the maximum."""
     low, high = (0.0, float(scores.max())) if threshold is None else (0.5 * threshold, 1.5 * threshold)
     gray = np.clip(np.nan_to_num(scores - low) * (255 / max(1e-12, high - low)), 0, 255).astype(np.uint8)
-    return _encoded(".png", cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), [cv2.IMWRITE_PNG_COMPRESSION, _FAST])
+    return encoded(".png", cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), [cv2.IMWRITE_PNG_COMPRESSION, _FAST])
 
 
 def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    return _encoded(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-
-
-def _encoded(suffix: str, bgr: np.ndarray, options: list[int]) -> bytes:
-    done, content = cv2.imencode(suffix, bgr, options)
-    if not done:
-        raise ValueError(f"OpenCV cannot encode a picture of shape {bgr.shape}")
-    return content.tobytes()
+    return encoded(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from gaussian_splatting.images import encoded
 from PAD_utils.data.layout import GOOD
 from PAD_utils.data.mad import resize_mask
 from PAD_utils.data.transforms import read_transforms
@@ -225,4 +226,4 @@ def _transforms(poses: dict[str, Pose]) -> dict[str, Any]:
 def write_png(path: Path, picture: UInt8[np.ndarray, "h w *c"]) -> None:
     """Writes a picture, RGB or gray, atomically."""
     channels = picture[..., ::-1] if picture.ndim == 3 else picture
-    write_bytes(path, cv2.imencode(".png", channels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+    write_bytes(path, encoded(".png", channels, [cv2.IMWRITE_PNG_COMPRESSION, 9]))

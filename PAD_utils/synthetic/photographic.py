@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from gaussian_splatting.images import encoded
 from PAD_utils.data.layout import GOOD
 from PAD_utils.errors import UserError
 from PAD_utils.files import read_json, write_bytes, write_json
@@ -177,4 +178,4 @@ def _claim(root: Path, config: PhotographicConfig) -> None:
 
 def _encoded(pixels: UInt8[np.ndarray, "h w *c"], suffix: str) -> bytes:
     how = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    return cv2.imencode(suffix, np.ascontiguousarray(pixels), how)[1].tobytes()
+    return encoded(suffix, pixels, how)
