@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from gaussian_splatting.images import PICTURE_SUFFIXES, encoded, open_picture, plain_png_size, read_image, read_uncut
+from gaussian_splatting import images
+from gaussian_splatting.images import PICTURE_SUFFIXES, open_picture, plain_png_size, read_image, read_uncut
 from PAD_utils.data.masks import read_mask
 from PAD_utils.errors import UserError
 
@@ -245,7 +246,7 @@ def test_a_plain_png_is_told_by_its_chunks():
 
 
 def test_a_picture_that_opencv_cannot_encode_lacked_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert encoded(".png", np.zeros((4, 3, 3), np.uint8)).startswith(b"\x89PNG")
+    assert images.encoded(".png", np.zeros((4, 3, 3), np.uint8)).startswith(b"\x89PNG")
     monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
     with pytest.raises(MemoryError, match="3x4 pixels"):
-        encoded(".png", np.zeros((4, 3, 3), np.uint8))
+        images.encoded(".png", np.zeros((4, 3, 3), np.uint8))
