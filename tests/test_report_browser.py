@@ -9,12 +9,12 @@ from PAD_utils.report.rate import Rates
 from PAD_utils.report.report import Whole, write_report
 from PAD_utils.score.calibration import calibrate
 from PAD_utils.score.regions import Region
-from tests.browser import BROWSER, use_page
+from tests.browser import NEEDS_BROWSER, use_page
 
 TITLE = "Dog & <b>Co</b>"
 SIZES = {"desktop": (1300, 900), "phone": (390, 844)}
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+pytestmark = NEEDS_BROWSER
 
 
 def _images() -> list[ReportImage]:

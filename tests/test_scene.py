@@ -22,7 +22,7 @@ from PAD_utils.report.report import Whole, write_report
 from PAD_utils.report.scene import Scene, heat_on_model, scene_data
 from PAD_utils.report.splats import colors_seen, pack
 from PAD_utils.score.regions import Region
-from tests.browser import BROWSER, SOFTWARE_GL, use_page
+from tests.browser import NEEDS_BROWSER, SOFTWARE_GL, use_page
 from tests.toy_scene import ball, cameras
 
 SIZE = 96
@@ -157,8 +157,6 @@ def test_a_report_without_a_scene_has_none(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What a script saw that used the 3D view in Chromium."""
-    if BROWSER is None:
-        pytest.skip("no Chromium or Chrome is installed")
     folder = tmp_path_factory.mktemp("scene")
     write_report(folder / "report.html", "Ball", {}, {}, _images(5), 0.5, whole=Whole(scene=_scene(_model(), 5)))
     page = (folder / "report.html").read_text("utf-8")
@@ -180,12 +178,14 @@ def _likeness(picture: str, model: Gaussians, camera: Camera) -> float:
     return -10 * math.log10(float(np.square(_decoded(picture) - expected).mean()))
 
 
+@NEEDS_BROWSER
 def test_the_page_draws_what_our_rasterizer_draws(seen: dict) -> None:
     assert seen["errors"] == [] and "failed" not in seen and seen["said"] == ""
     for camera, picture in zip(CAMERAS, seen["pictures"], strict=False):
         assert _likeness(picture, _model(), camera) > 35
 
 
+@NEEDS_BROWSER
 def test_a_rough_picture_is_of_those_that_cover_most(seen: dict) -> None:
     model = _model()
     covering = model.opacities * model.scales.square().sum(1)
@@ -194,6 +194,7 @@ def test_a_rough_picture_is_of_those_that_cover_most(seen: dict) -> None:
     assert _likeness(seen["rough"], model, CAMERAS[0]) > 5 + _likeness(seen["rough"], model[least], CAMERAS[0])
 
 
+@NEEDS_BROWSER
 def test_the_defect_glows_in_its_place(seen: dict) -> None:
     hot, plain = _decoded(seen["hot"][0]), _decoded(seen["pictures"][0])
     middle, corner = (slice(45, 51), slice(45, 51)), (slice(25, 29), slice(45, 51))
@@ -202,6 +203,7 @@ def test_the_defect_glows_in_its_place(seen: dict) -> None:
     assert spread < 0.1 < np.ptp(plain[corner].mean((0, 1)))  # gray
 
 
+@NEEDS_BROWSER
 def test_the_view_turns_zooms_and_stays_upright(seen: dict) -> None:
     assert seen["orbit"]["distance"] == pytest.approx(1, abs=1e-6) and seen["orbit"]["moved"] > 0.2
     assert seen["rigid"] == pytest.approx([1, 0, 0, 1], abs=1e-6)
@@ -210,6 +212,7 @@ def test_the_view_turns_zooms_and_stays_upright(seen: dict) -> None:
     assert seen["overflow"] <= 0 and seen["fetched"] == []
 
 
+@NEEDS_BROWSER
 def test_a_camera_opens_its_picture_and_a_picture_flies_to_its_camera(seen: dict) -> None:
     pressed = seen["pressed"]
     assert pressed["ahead"] > 0 and pressed["open"] and pressed["name"] == pressed["wanted"]

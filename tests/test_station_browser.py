@@ -1,16 +1,15 @@
 """The station's page in a real browser: photographs are dropped, results appear, are filtered and marked."""
 
 import base64
-import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.browser import BROWSER, NEEDS_BROWSER
 from tests.station_class import GOOD, NAME, STAINED, served, settings, train
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 TOKEN = "a-token-of-this-test"
 PATIENCE_MS = 60_000
 # Files in the clipboard of a drag, as a browser hands them to a page.
@@ -25,7 +24,7 @@ DROP = """([target, files]) => {
       new DragEvent(kind, { dataTransfer: held, bubbles: true, cancelable: true }));
 }"""
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from PAD_utils.tables.summary import summary
 from PAD_utils.tables.table import tables
 from PAD_utils.tables.work import run_task
 from PAD_utils.tables.write import write_tables
-from tests.browser import BROWSER, FLAGS, PATIENCE_S
+from tests.browser import BROWSER, FLAGS, NEEDS_BROWSER, PATIENCE_S
 from tests.fake_class import NAME
 
 SECONDS = {"train": 4.0, "retrieve_per_image": 0.01, "refine_per_image": 0.02, "score_per_image": None, "total": 9.0}
@@ -87,7 +87,7 @@ def test_latex_is_whole(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-2000:]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+@NEEDS_BROWSER
 def test_page_opens_in_a_browser(tmp_path: Path) -> None:
     """Drawn without an error, and nothing is fetched: it lies alone in a folder."""
     write_tables(tmp_path, some_records())

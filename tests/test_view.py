@@ -24,7 +24,7 @@ from PAD_utils.view.live import Live
 from PAD_utils.view.look import COLORS, apart, compared, decided, glowing, in_words
 from PAD_utils.view.result import Result, read_result
 from PAD_utils.view.serve import main, open_view
-from tests.browser import BROWSER, SOFTWARE_GL
+from tests.browser import BROWSER, NEEDS_BROWSER, SOFTWARE_GL
 from tests.fake_class import NAME, write_fake_class
 from train_and_render import main as run
 
@@ -153,8 +153,6 @@ def test_only_pages_of_this_machine_are_answered(live: Live) -> None:
 
 @pytest.fixture(scope="module")
 def page(live: Live) -> Iterator[Page]:
-    if BROWSER is None:
-        pytest.skip("no Chromium or Chrome is installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *SOFTWARE_GL])
         page = browser.new_page(viewport={"width": 700, "height": 500})
@@ -165,6 +163,7 @@ def page(live: Live) -> Iterator[Page]:
         browser.close()
 
 
+@NEEDS_BROWSER
 def test_a_browser_moves_the_threshold_and_all_is_recolored(page: Page, live: Live) -> None:
     before, run_colors = live.splats.rgbs.copy(), [tuple(frustum.color) for frustum in live.frustums]
     assert COLORS[DEFECT] not in run_colors and set(run_colors[12:]) == {(115, 122, 133)}
@@ -181,6 +180,7 @@ def test_a_browser_moves_the_threshold_and_all_is_recolored(page: Page, live: Li
     page.get_by_text(live.counts.content.split("  \n")[0]).wait_for()
 
 
+@NEEDS_BROWSER
 def test_a_camera_is_chosen_flown_to_and_compared(page: Page, live: Live) -> None:
     (comparison,) = live.comparisons.values()
     until(lambda: "you look" in comparison.said.content, page)
