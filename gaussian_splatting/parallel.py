@@ -62,7 +62,7 @@ def parallel(work: Callable[[_In], _Out], items: Iterable[_In], name: str = "") 
         try:
             for _ in range(min(thread_count(), shared.shares) - 1):
                 _begin(shared.help)
-            shared.help()
+            shared.work()
         finally:
             shared.end()
         return shared.results()
@@ -80,19 +80,30 @@ class _Shared(Generic[_In, _Out]):
         self._changed = threading.Condition()
 
     def help(self) -> None:
+        """Works on a thread of its own, which `end` waits for. An interrupt reaches the caller's thread alone."""
+        with self._changed:
+            self._at_work += 1
+        try:
+            self.work()
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+    def work(self) -> None:
         """Works until no share is left, or one has failed."""
         while (share := self._take()) is not None:
-            error: BaseException | None = None
+            first, made = share * self._size, self._made[share]
             try:
-                first = share * self._size
-                for item in self._items[first : first + self._size]:
-                    self._made[share].append(self._work(item))
-            except BaseException as raised:
-                error = raised
-            self._give_back(share, error)
+                made += [self._work(item) for item in self._items[first : first + self._size]]
+            except BaseException as error:
+                self._failed[share] = error
+            if self._bar is not None:
+                with self._changed:
+                    self._bar.update(len(made))
 
     def end(self) -> None:
-        """Hands out no further share, and waits until every thread is done."""
+        """Hands out no further share, and waits until every helper is done."""
         with self._changed:
             self._next = self.shares
             while self._at_work:
@@ -109,17 +120,7 @@ class _Shared(Generic[_In, _Out]):
             if self._failed or self._next == self.shares:
                 return None
             self._next += 1
-            self._at_work += 1
             return self._next - 1
-
-    def _give_back(self, share: int, error: BaseException | None) -> None:
-        with self._changed:
-            self._at_work -= 1
-            if error is not None:
-                self._failed[share] = error
-            elif self._bar is not None:
-                self._bar.update(len(self._made[share]))
-            self._changed.notify_all()
 
 
 def _begin(work: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import diff_gaussian_rasterization as rasterizer
 import torch
-from diff_gaussian_rasterization import Scene, rasterize, rasterize_features
+from diff_gaussian_rasterization import Scene, rasterize
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -61,7 +61,7 @@ def render_features(
     gaussians: Gaussians, features: Float[Tensor, "b n c"], cameras: list[Camera]
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """Any numbers of each Gaussian, for every camera its own, drawn as colors are, over 0; and alpha."""
-    return rasterize_features(_without_colors(gaussians, cameras), features)
+    return rasterizer.rasterize_features(_without_colors(gaussians, cameras), features)
 
 
 def lift_features(

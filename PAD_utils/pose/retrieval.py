@@ -14,7 +14,7 @@ from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.cuda_graph import Recording
 from gaussian_splatting.geometry import rigid, skew
 from gaussian_splatting.views import View, before_one_color
-from PAD_utils.pose.silhouette import ANGLES, Framing, Thumbnails, framing, make_thumbnails, thumbnails
+from PAD_utils.pose.silhouette import ANGLES, Reduction, Thumbnails, make_thumbnails, reduction, thumbnails
 
 _SHORTLIST = 96  # candidates per query that the trimmed comparison looks at
 _TRIMMED = 0.25  # share of the object that may be wrong without being counted: a missing part, a stain
@@ -83,10 +83,10 @@ class BankRetriever:
     def _looked_up(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera]) -> Float[Tensor, "q s 4 4"]:
         """The poses of the shortlist, best first; of few pictures on a GPU by a recorded graph."""
         height, width = images.shape[1:3]
-        size, *lens = framing(height, width, cameras)
+        size, *lens = reduction(height, width, cameras)
 
         def ranked(x: list[Tensor]) -> Tensor:
-            return self._ranked(thumbnails(x[0], Framing(size, *x[1:])))
+            return self._ranked(thumbnails(x[0], Reduction(size, *x[1:])))
 
         inputs, key = [images, *(x.to(images.device) for x in lens)], (images.shape, size)
         few = images.is_cuda and len(images) <= _FEW_QUERIES

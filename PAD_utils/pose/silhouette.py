@@ -44,17 +44,17 @@ class Thumbnails:
         return Thumbnails(*(torch.cat((a, b)) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-class Framing(NamedTuple):
+class Reduction(NamedTuple):
     """How pictures of one size are made small: to which size (height, width), and per picture the focal lengths and the
-    principal point in pixels of that size, on the host."""
+    principal point in pixels of that size."""
 
     size: tuple[int, int]
     focal: Float[Tensor, "n 2"]
     middle: Float[Tensor, "n 2"]
 
 
-def framing(height: int, width: int, cameras: Sequence[Camera]) -> Framing:
-    """That of pictures of this size, each with the intrinsics of its camera."""
+def reduction(height: int, width: int, cameras: Sequence[Camera]) -> Reduction:
+    """That of pictures of this size, each with the intrinsics of its camera; on the host, which so need not wait."""
     focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras])
     middle = torch.tensor([[camera.cx, camera.cy] for camera in cameras])
     stretch = (focal[:, 1] / focal[:, 0]).median().item()  # pixels are made square: a roll must be a rotation
@@ -62,14 +62,14 @@ def framing(height: int, width: int, cameras: Sequence[Camera]) -> Framing:
     shrink = min(1.0, WORKING_PX / max(high, wide))
     size = (max(1, round(high * shrink)), max(1, round(wide * shrink)))
     scale = torch.tensor([size[1] / width, size[0] / height])
-    return Framing(size, focal * scale, middle * scale)
+    return Reduction(size, focal * scale, middle * scale)
 
 
 def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera]) -> Thumbnails:
     """Thumbnails of pictures of one size, each with the intrinsics of its camera, on the pictures' device."""
     height, width = images.shape[1:3]
     result, *others = (
-        thumbnails(images[i : i + _CHUNK], framing(height, width, cameras[i : i + _CHUNK]))
+        thumbnails(images[i : i + _CHUNK], reduction(height, width, cameras[i : i + _CHUNK]))
         for i in range(0, len(images), _CHUNK)
     )
     for other in others:
@@ -77,9 +77,9 @@ def make_thumbnails(images: UInt8[Tensor, "n h w 3"], cameras: Sequence[Camera])
     return result
 
 
-def thumbnails(images: UInt8[Tensor, "n h w 3"], framed: Framing) -> Thumbnails:
+def thumbnails(images: UInt8[Tensor, "n h w 3"], reduced: Reduction) -> Thumbnails:
     """As `make_thumbnails`, of a few."""
-    small = F.interpolate(images.permute(0, 3, 1, 2).float() / 255, size=framed.size, mode="area")
+    small = F.interpolate(images.permute(0, 3, 1, 2).float() / 255, size=reduced.size, mode="area")
     background, spread = border_color(small)
     difference = background[:, :, None, None] - small
     faint = torch.clamp(4 * spread, min=_FAINT)[:, None, None]
@@ -89,7 +89,7 @@ def thumbnails(images: UInt8[Tensor, "n h w 3"], framed: Framing) -> Thumbnails:
     polar = _polar(channels, center, radius)
     inside = (polar[:, CHANNELS] > 0.5).float()
     area = torch.sqrt((torch.arange(RADII, device=images.device) + 0.5) / RADII)
-    focal, middle = (x.to(images.device) for x in framed[1:])
+    focal, middle = (x.to(images.device) for x in reduced[1:])
     size = radius / focal.prod(1).sqrt()
     return Thumbnails(polar[:, :CHANNELS] * area[:, None], inside, (center - middle) / focal, size, background)
 

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 _SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
-_DISTANCE_STEP = (
-    1.1  # distances are rounded to the usual one times powers of this: simplified models serve many pictures
-)
+_DISTANCE_STEP = 1.1  # distances are rounded to the usual one times powers of this: pictures share simplified models
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
 
 # Two iterations at 100 px mostly show which hypothesis is right; rivals that come near it go on to 200 px. Tukey's
