@@ -128,11 +128,11 @@ class Inspector:
         uncut = any(view.uncut is not None for view in (*self.views, *self.held_out))
         self.cut_out = uncut if self.config.cut_out is None else self.config.cut_out
         self._focal_px = self.config.fitted_focal_px or (self.views[0].camera.fx if self.views else None)
-        self._distance = self.config.usual_distance
-        if self._distance is None and self.views:
-            self._distance = usual_distance(self.gaussians, [view.camera for view in self.views])
+        self.usual_distance = self.config.usual_distance
+        if self.usual_distance is None and self.views:
+            self.usual_distance = usual_distance(self.gaussians, [view.camera for view in self.views])
         self.refiner = refiner or GaussNewtonRefiner(
-            fitted_focal_px=self._focal_px, usual_distance=self._distance or 1.0
+            fitted_focal_px=self._focal_px, usual_distance=self.usual_distance or 1.0
         )
         if self.config.most_unexplained is not None:
             self.refiner = judging(self.refiner, PoseJudge(self.config.most_unexplained))
@@ -270,7 +270,7 @@ class Inspector:
         """
         learned = self.usual, self.calibration  # first of all, for learning settles the configuration too
         config = replace(self.config, lens=self.lens, backdrop=self.backdrop, cut_out=self.cut_out)
-        config = replace(config, fitted_focal_px=self._focal_px, usual_distance=self._distance)
+        config = replace(config, fitted_focal_px=self._focal_px, usual_distance=self.usual_distance)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
         write_inspector(Path(folder), Saved(self.gaussians, bank, *learned, parts, asdict(config)))

@@ -15,11 +15,12 @@ import os
 import random
 import signal
 import sqlite3
+import ssl
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,14 @@ class Crowd:
         self.errors: dict[str, int] = {}
         self._running, self._pace_s = running, pace_s
         self._stopping = threading.Event()
-        turns = [itertools.islice(itertools.cycle(pictures), i, None) for i in range(count)]
-        self._threads = [threading.Thread(target=self._work, args=(turn, i / count)) for i, turn in enumerate(turns)]
+        # All are there before the first sends: reading certificates takes each a while, and the others' answers wait.
+        certificates = ssl.create_default_context()
+        clients = [httpx.Client(timeout=120, verify=certificates) for _ in range(count)]
+        start = time.perf_counter()
+        self._threads = []
+        for i, client in enumerate(clients):
+            turn = itertools.islice(itertools.cycle(pictures), i, None)
+            self._threads.append(threading.Thread(target=self._work, args=(client, turn, start + pace_s * i / count)))
         for thread in self._threads:
             thread.start()
 
@@ -176,9 +183,8 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
-    def _work(self, pictures: Any, phase: float) -> None:
-        due = time.perf_counter() + phase * self._pace_s
-        with httpx.Client(timeout=120) as client:
+    def _work(self, client: httpx.Client, pictures: Iterator[Path], due: float) -> None:
+        with client:
             for path in pictures:
                 if self._stopping.wait(max(0.0, due - time.perf_counter())):
                     return

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gaussian_splatting.background import Backdrop, Color, flattened
 from gaussian_splatting.camera import Camera
+from gaussian_splatting.images import area_resize
 from gaussian_splatting.parallel import parallel
 
 
@@ -26,6 +27,17 @@ class View:
     def photograph(self) -> UInt8[Tensor, "h w 3"]:
         """The picture with its surroundings, where they are known."""
         return self.image if self.uncut is None else self.uncut[..., :3]
+
+    def resized(self, width: int, height: int) -> "View":
+        """The view as a camera with so many pixels would show it."""
+        if (width, height) == (self.camera.width, self.camera.height):
+            return self
+        image, uncut = (
+            None if of is None else torch.from_numpy(area_resize(of.numpy(), width, height))
+            for of in (self.image, self.uncut)
+        )
+        assert image is not None
+        return View(self.name, self.camera.resized(width, height), image, uncut)
 
 
 def before_one_color(views: Sequence[View], backdrop: Backdrop) -> list[View]:

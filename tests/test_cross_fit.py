@@ -1,14 +1,17 @@
 """Cross-fitting: every view is left out by one model, and neighbors by different ones."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training.train import TrainConfig
 from gaussian_splatting.views import View
 from PAD_utils.inspector import Inspector
 from PAD_utils.score import cross_fit as module
+from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.cross_fit import FOLDS, cross_fit, fold_of
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.usual import Comparer, Posed, Usual
@@ -22,14 +25,19 @@ def views(count: int) -> list[View]:
 
 def test_a_model_sees_all_views_but_those_of_its_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
+    sizes, starts = set(), []
 
-    def train(some: list[View], *_: object, **__: object) -> SimpleNamespace:
+    def train(some: list[View], *_: object, start: Gaussians, **__: object) -> SimpleNamespace:
         seen.append({view.name for view in some})
+        starts.append(start)
+        sizes.update((*view.image.shape[:2], view.camera.height, view.camera.width) for view in some)
         return SimpleNamespace(gaussians=ball(10), psnr=30.0, seconds=1.0)
 
     monkeypatch.setattr(module, "train", train)
-    gallery = views(31)
-    assert len(cross_fit(gallery, TrainConfig(10), torch.device("cpu"), seed=0)) == FOLDS
+    gallery, score = views(31), replace(ScoreConfig.fast(), side=10)
+    assert len(cross_fit(gallery, TrainConfig(10), score, torch.device("cpu"), seed=0)) == FOLDS
+    assert sizes == {(10, 10, 10, 10)}, "models are trained as large as they are compared"
+    assert all(start is starts[0] for start in starts), "and from one start"
     for i, view in enumerate(gallery):
         assert [fold for fold in range(FOLDS) if view.name not in seen[fold]] == [fold_of(i)]
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import shutil
 import sys
@@ -15,9 +16,14 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+import torch
 
+from gaussian_splatting.pose.gauss_newton import DISTANCE_STEP
+from gaussian_splatting.pose.types import object_center
 from PAD_utils import UserError
+from PAD_utils.station import models as models_module
 from PAD_utils.station.application import make_application
+from PAD_utils.station.models import Models
 from PAD_utils.station.serve import serve
 from PAD_utils.station.settings import Limits, parse_settings
 from PAD_utils.station.station import Station
@@ -43,6 +49,17 @@ def client(data_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def inspect(client: httpx.Client, *pictures: bytes, **fields: str) -> httpx.Response:
     files = [("picture", (f"{i}.png", content)) for i, content in enumerate(pictures)]
     return client.post("/inspect", files=files, data=fields)
+
+
+def test_a_station_warms_up_for_the_distances_that_photographs_are_rounded_to(data_path: Path, tmp_path: Path) -> None:
+    models = Models(settings(data_path, tmp_path), torch.device("cpu"))
+    inspector = models.served[NAME].inspector
+    center = object_center(inspector.gaussians).double()
+    for steps in (-1, 0, 1):
+        image = models_module._typical_picture(inspector, DISTANCE_STEP**steps)
+        (found,) = inspector.localize(image[None]).estimates
+        share = float((found.camera.center - center).norm()) / inspector.usual_distance
+        assert found.converged and abs(math.log(share, DISTANCE_STEP) - steps) < 0.25, (steps, share)
 
 
 def test_a_photograph_is_judged(client: httpx.Client) -> None:

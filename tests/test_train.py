@@ -10,7 +10,7 @@ from gaussian_splatting.training.checkpoint import fingerprint
 from gaussian_splatting.training.engine_cpu import CpuEngine, adam
 from gaussian_splatting.training.schedule import TrainConfig, camera_extent, learning_rates, pixel_width, view_order
 from gaussian_splatting.training.state import LossConfig, TrainingState
-from gaussian_splatting.training.train import train
+from gaussian_splatting.training.train import first_gaussians, train
 from tests.toy_scene import ball, cameras, views
 
 
@@ -134,6 +134,15 @@ def test_fingerprint_sees_pictures_poses_and_configuration(photographs):
         fingerprint(config, 0, [moved, *photographs[1:]]),
     ]
     assert len({base, *others}) == 6
+
+
+def test_a_start_may_be_given(photographs):
+    config = short()
+    start = first_gaussians(photographs, config, seed=3)
+    told = train(photographs, config, seed=3, start=start)
+    assert same(told.gaussians, train(photographs, config, seed=3).gaussians)
+    assert same(start, first_gaussians(photographs, config, seed=3)), "the start is left as it was"
+    assert not same(told.gaussians, train(photographs, config, seed=3, start=ball(len(start))).gaussians)
 
 
 def test_budget_is_kept(photographs):

@@ -46,3 +46,15 @@ def test_a_cut_out_before_another_color_is_blended_by_its_alpha() -> None:
     assert (gray - black - (1 - alpha) * 127.5).abs().max() <= 1
     plain = replace(view, uncut=None)
     assert before([plain], (0.0, 0.0, 0.0))[0] is plain
+
+
+def test_a_resized_view_is_the_picture_cut_out_and_camera_of_that_size() -> None:
+    view = cut_outs()[0]
+    small = view.resized(view.camera.width // 2, view.camera.height // 2)
+    assert view.resized(view.camera.width, view.camera.height) is view
+    assert small.image.shape[:2] == small.uncut.shape[:2] == (small.camera.height, small.camera.width)
+    assert small.camera.fx == view.camera.fx / 2 and torch.equal(
+        small.camera.cam_from_world, view.camera.cam_from_world
+    )
+    mean = view.uncut.float().reshape(small.camera.height, 2, small.camera.width, 2, 4).mean((1, 3))
+    assert (small.uncut.float() - mean).abs().max() <= 1

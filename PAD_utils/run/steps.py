@@ -167,14 +167,14 @@ def open_inspector(
     retriever = make_retriever(job, model, gallery)
     inspector = Inspector(
         model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,
-        refiner=refiner, folds=make_folds(job, views),
+        refiner=refiner, folds=make_folds(job, views, score),
     )  # fmt: skip
     inspector.save(folder)
     job.ledger.record("inspector", key, {"warnings": job.warnings[said:]})
     return inspector
 
 
-def make_folds(job: Job, views: Gallery) -> list[Gaussians]:
+def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
     """Models for cross-fitting, where this run trains on a GPU and has views that no training sees: seconds there; on a
     CPU they would take longer than the training."""
     config = job.config
@@ -182,7 +182,7 @@ def make_folds(job: Job, views: Gallery) -> list[Gaussians]:
         return []
     whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations), config.sh_degree)
-    return cross_fit(views.seen, training, job.device, config.seed)
+    return cross_fit(views.seen, training, score, job.device, config.seed)
 
 
 def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Inspector, samples: list[Sample]) -> Poses:

@@ -2,7 +2,9 @@
 
 A model fits the views that it was trained on better than fresh photographs. Where few views see a place, such as an
 interior, it memorizes them. Their residuals then say that all is well at the very places that go wrong. So a few models
-are trained shortly, each without a share of the views, and those views are compared with what such a model shows.
+are trained shortly, each without a share of the views, and those views are compared with what such a model shows. They
+are trained on pictures as large as those that are compared, for nothing smaller will be seen of them. They share one
+start, the visual hull, which the outlines of all views carve: what they must not have seen are the pictures.
 """
 
 import logging
@@ -11,13 +13,15 @@ from collections.abc import Sequence
 import torch
 
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.training.train import TrainConfig, train
+from gaussian_splatting.parallel import parallel
+from gaussian_splatting.training.train import TrainConfig, first_gaussians, train
 from gaussian_splatting.views import View
+from PAD_utils.score.levels import ScoreConfig, compared_size
 
 log = logging.getLogger(__name__)
 
 FOLDS = 3
-_SHORTER = 2  # than the training of the model itself: what a stranger sees needs no last decibel
+_SHORTER = 8  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
 _GOLDEN = 0.618034  # its multiples spread evenly: neighbors on a ring and in a column of rings fall into other folds
 
 
@@ -31,12 +35,21 @@ def short(iterations: int) -> int:
     return max(1, iterations // _SHORTER)
 
 
-def cross_fit(views: Sequence[View], config: TrainConfig, device: torch.device, seed: int) -> list[Gaussians]:
-    """One model per fold, trained by `config` on the views of all other folds."""
-    models = []
+def cross_fit(
+    views: Sequence[View], config: TrainConfig, score: ScoreConfig, device: torch.device, seed: int
+) -> list[Gaussians]:
+    """One model per fold, trained by `config` on the views of all other folds at the size at which `score` compares."""
+    small = parallel(lambda view: view.resized(*_compared_at(view, score)), views)
+    start, models = first_gaussians(small, config, device=device, seed=seed), []
     for fold in range(FOLDS):
-        others = [view for i, view in enumerate(views) if fold_of(i) != fold]
-        result = train(others, config, device=device, seed=seed)
-        log.info("model %d of %d for cross-fitting: %.1f dB in %.0f s", fold + 1, FOLDS, result.psnr, result.seconds)
+        others = [view for i, view in enumerate(small) if fold_of(i) != fold]
+        result = train(others, config, device=device, seed=seed, start=start)
+        log.info("model %d of %d for cross-fitting: %.1f dB in %.1f s", fold + 1, FOLDS, result.psnr, result.seconds)
         models.append(result.gaussians.detached())
     return models
+
+
+def _compared_at(view: View, score: ScoreConfig) -> tuple[int, int]:
+    """Width and height of a view when it is compared."""
+    height, width = compared_size(view.camera.height, view.camera.width, score)
+    return width, height

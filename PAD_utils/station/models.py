@@ -7,6 +7,9 @@ from pathlib import Path
 
 import torch
 
+from gaussian_splatting.geometry import transformed
+from gaussian_splatting.pose.gauss_newton import DISTANCE_STEP
+from gaussian_splatting.pose.types import object_center
 from gaussian_splatting.rendering import render
 from PAD_utils.errors import UserError
 from PAD_utils.inspector import Inspector, Verdict
@@ -18,7 +21,7 @@ from PAD_utils.station.settings import Settings
 log = logging.getLogger(__name__)
 
 _FEW_PARTS = 4  # of one photograph each: pose/graph.py records searches of as many pictures
-_DISTANCES = (0.9, 1.0, 1.1)  # times the usual one: photographs from so far have simplified models of their own
+_DISTANCES = (1 / DISTANCE_STEP, 1.0, DISTANCE_STEP)  # times the usual one: of so far there are models of their own
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,10 @@ def _typical_picture(inspector: Inspector, share: float) -> torch.Tensor:
     """What the model looks like from somewhere, as far away as `share` of what is usual, uint8 (h, w, 3)."""
     camera = inspector.lens.camera()
     if isinstance(inspector.retriever, BankRetriever):
-        bank = inspector.retriever.bank
-        pose = bank.cam_from_world[0].double().cpu()
-        pose[2, 3] += (share - 1) * float(bank.distance[0])
+        pose = inspector.retriever.bank.cam_from_world[0].double().cpu()
+        center = transformed(pose, object_center(inspector.gaussians).double().cpu())
+        now = float(center.norm())
+        pose[:3, 3] += (share * (inspector.usual_distance or now) / now - 1) * center
         camera = camera.moved(pose)
     image = render(inspector.gaussians, [camera], inspector.backdrop.color).image[0].nan_to_num().clamp(0, 1)
     return (image * 255).round().byte().permute(1, 2, 0).cpu()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _SPLATS_AT_ONCE = {"cpu": 400_000, "cuda": 40_000_000}  # poses times Gaussians: within caches; 2.5 GB
 _CELL_PX = 1.5  # cells of the simplified models: smaller ones swell, larger ones lose the shape
-_DISTANCE_STEP = 1.1  # distances are rounded to the usual one times powers of this: pictures share simplified models
+DISTANCE_STEP = 1.1  # distances are rounded to the usual one times powers of this: pictures share simplified models
 _MODELS_KEPT = 4  # distances whose models wait for more pictures
 
 # Two iterations at 100 px mostly show which hypothesis is right; rivals that come near it go on to 200 px. Tukey's
@@ -90,7 +90,10 @@ class _ModelCache:
         of = [(tensor, tensor._version) for tensor in gaussians.as_dict().values()]
         if len(of) != len(self._of) or any(a is not b or i != j for (a, i), (b, j) in zip(of, self._of, strict=True)):
             self._of, self._models = of, {}
-        return self._models.get(key)
+        models = self._models.pop(key, None)
+        if models is not None:
+            self._models[key] = models  # the last used is the last to go
+        return models
 
     def keep(self, key: _Key, models: _Models) -> None:
         if len(self._models) == _MODELS_KEPT:
@@ -139,8 +142,8 @@ class GaussNewtonRefiner:
         groups: dict[float, list[int]] = defaultdict(list)
         for i, cameras in enumerate(hypotheses):
             distance = (cameras[0].center - center).norm().item()
-            steps = round(math.log(max(distance / self.usual_distance, 1e-6), _DISTANCE_STEP))
-            groups[self.usual_distance * _DISTANCE_STEP**steps].append(i)
+            steps = round(math.log(max(distance / self.usual_distance, 1e-6), DISTANCE_STEP))
+            groups[self.usual_distance * DISTANCE_STEP**steps].append(i)
         estimates: dict[int, PoseEstimate] = {}
         for distance, members in groups.items():
             models = self._models(gaussians, distance, hypotheses[members[0]][0])

@@ -31,7 +31,7 @@ from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig, came
 from gaussian_splatting.training.state import Engine, LossConfig, TrainingState
 from gaussian_splatting.views import View, before, before_one_color, check_sizes
 
-__all__ = ["TrainConfig", "TrainResult", "train"]
+__all__ = ["TrainConfig", "TrainResult", "first_gaussians", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -64,16 +64,18 @@ def train(
     seed: int = 0,
     checkpoint: Path | None = None,
     evaluate_views: Sequence[View] | None = None,
+    start: Gaussians | None = None,
 ) -> TrainResult:
     """Fits Gaussians to the views. On the CPU the same arguments give the same bits, interrupted and resumed or not.
 
     With `checkpoint`, progress is kept in that file and an interrupted run goes on from it; it is left in place.
+    `start`: what to begin with instead of `first_gaussians` of the views; the same one for runs of one checkpoint.
     Raises ValueError if there are no views, or their sizes differ.
     """
     if not views:
         raise ValueError("training needs at least one view")
     check_sizes(views)
-    run = _Run.start(list(views), config, torch.device(device), seed, checkpoint)
+    run = _Run.start(list(views), config, torch.device(device), seed, checkpoint, start)
     run.go_on(before_one_color(evaluate_views or [], run.backdrop))
     sample = run.corrected_views(run.loss.background)[:: max(1, len(views) // _PSNR_VIEWS)]
     model = run.state.gaussians()
@@ -107,18 +109,20 @@ class _Run:
 
     @staticmethod
     def start(
-        views: list[View], config: TrainConfig, device: torch.device, seed: int, checkpoint: Path | None
-    ) -> "_Run":
+        views: list[View], config: TrainConfig, device: torch.device, seed: int, checkpoint: Path | None,
+        start: Gaussians | None,
+    ) -> "_Run":  # fmt: skip
         began = time.perf_counter()
         mark = fingerprint(config.as_dict(), seed, views) if checkpoint else ""
         saved = load_checkpoint(checkpoint, mark, device) if checkpoint else None
-        backdrop = measured_backdrop([view.image for view in views])
-        if config.background:
-            backdrop = replace(backdrop, color=config.background)
-        views = before_one_color(views, backdrop)
-        budget = round(config.budget * object_pixels(views, backdrop) ** BUDGET_POWER) if config.budget else 0
+        backdrop, views = _before_backdrop(views, config)
+        budget = _budget(views, config, backdrop)
         warned = saved.warned if saved else []
-        state = saved.state if saved else _first_state(views, config, device, seed, budget, backdrop, warned)
+        if saved:
+            state = saved.state
+        else:
+            first = _first(views, config, device, seed, budget, backdrop, warned) if start is None else start
+            state = TrainingState.start(first.to(device))
         for warning in warned:  # a run that goes on says again what holds of its result
             log.warning("%s", warning)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
@@ -263,7 +267,29 @@ def _backgrounds(views: Sequence[View], usual: Color) -> list[Color]:
     return [usual, (1 - red, 1 - green, 1 - blue)]
 
 
-def _first_state(
+def first_gaussians(
+    views: Sequence[View], config: TrainConfig, *, device: torch.device | str = "cpu", seed: int = 0
+) -> Gaussians:
+    """What training by `config` begins with, on the device: the visual hull, or where there is none a random cloud."""
+    backdrop, views = _before_backdrop(views, config)
+    budget = _budget(views, config, backdrop)
+    return _first(views, config, torch.device(device), seed, budget, backdrop, warned=[]).to(device)
+
+
+def _before_backdrop(views: Sequence[View], config: TrainConfig) -> tuple[Backdrop, list[View]]:
+    """The backdrop of the pictures, and the pictures before its color."""
+    backdrop = measured_backdrop([view.image for view in views])
+    if config.background:
+        backdrop = replace(backdrop, color=config.background)
+    return backdrop, before_one_color(views, backdrop)
+
+
+def _budget(views: list[View], config: TrainConfig, backdrop: Backdrop) -> int:
+    """How many Gaussians there will be in the end; 0: any number."""
+    return round(config.budget * object_pixels(views, backdrop) ** BUDGET_POWER) if config.budget else 0
+
+
+def _first(
     views: list[View],
     config: TrainConfig,
     device: torch.device,
@@ -271,7 +297,7 @@ def _first_state(
     budget: int,
     backdrop: Backdrop,
     warned: list[str],
-) -> TrainingState:
+) -> Gaussians:
     """What training begins with; `warned` gets what is to be said of it."""
     generator = _generator(seed, -1)
     sh_degree = config.sh_degree_at(0)
@@ -284,7 +310,7 @@ def _first_state(
             warned.append(f"no visual hull to start from ({reason}): starting from a random cloud")
     if start is None:
         start = random_cube(count, sh_degree, generator)
-    return TrainingState.start(start.to(device))
+    return start
 
 
 def _grow_by_threshold(
