@@ -33,6 +33,7 @@ from benchmarks.station_server import Running, forked, free_port, station, wait_
 from PAD_utils.run.job import choose_device
 
 _SAMPLE_S = 5.0
+_REST_S = 2.0  # before photographs come at a pace: the pictures of the crowd before are still being drawn
 
 
 def main() -> None:
@@ -142,6 +143,7 @@ def rate(given: list[str], pictures: Sequence[Path], args: argparse.Namespace, f
         per_second = len(crowd.answered) / (time.perf_counter() - start)
         errors, paced = dict(crowd.errors), {}
         for pace in (per_second / 2, *args.paces):
+            time.sleep(_REST_S)
             some = Crowd(running, pictures, args.clients, pace_s=args.clients / pace)
             some.stop(after_s=args.seconds)
             paced[f"{pace:.1f} a second"], errors = quantiles(some.seconds), {**errors, **some.errors}

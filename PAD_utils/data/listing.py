@@ -1,6 +1,7 @@
 """Which pictures lie in a folder, and in which order. Reads no pictures."""
 
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -27,8 +28,8 @@ def folded(name: str) -> str:
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures of a folder in natural order, without those of other programs; none when it does not exist."""
-    found = (p for p in _entries(folder) if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file() and not is_foreign(p))
-    return sorted(found, key=lambda p: natural_key(p.name))
+    found = (entry.name for entry in _entries(folder) if _is_picture(entry.name) and entry.is_file())
+    return [folder / name for name in sorted(found, key=natural_key)]
 
 
 def note_left_out(folder: Path, used: Iterable[Path] = ()) -> None:
@@ -37,7 +38,8 @@ def note_left_out(folder: Path, used: Iterable[Path] = ()) -> None:
     Hidden files and those that other programs leave are not worth a word.
     """
     known = {*list_pictures(folder), *(parent for path in used for parent in path.parents)}
-    left_out = sorted((p.name for p in _entries(folder) if p not in known and not is_foreign(p)), key=natural_key)
+    others = (entry.name for entry in _entries(folder) if folder / entry.name not in known)
+    left_out = sorted((name for name in others if not is_foreign(Path(name))), key=natural_key)
     if left_out:
         more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
         formats = " ".join(sorted(PICTURE_SUFFIXES))
@@ -46,7 +48,7 @@ def note_left_out(folder: Path, used: Iterable[Path] = ()) -> None:
 
 def subfolders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted, without those of other programs; none when it does not exist."""
-    return sorted(path.name for path in _entries(folder) if path.is_dir() and not is_foreign(path))
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not is_foreign(Path(entry.name)))
 
 
 def is_foreign(path: Path) -> bool:
@@ -54,5 +56,13 @@ def is_foreign(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in _OTHER_PROGRAMS
 
 
-def _entries(folder: Path) -> Iterable[Path]:
-    return folder.iterdir() if folder.is_dir() else ()
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not is_foreign(Path(name))
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    """They know already whether they are files: asking for each anew takes long on some file systems."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return list(entries)

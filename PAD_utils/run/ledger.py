@@ -6,11 +6,12 @@ A stage is taken as done only if its fingerprint - everything that its result de
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
@@ -19,15 +20,20 @@ from PAD_utils.files import check_sum, read_bytes, read_checked_json, write_chec
 
 log = logging.getLogger(__name__)
 
+_fingerprints: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
 
 def fingerprint(*parts: Any) -> str:
     """A short hash of JSON-like values; equal exactly when they are."""
     return check_sum(json.dumps(parts, sort_keys=True, default=str).encode())
 
 
-def fingerprint_pictures(pictures: Iterable[Tensor]) -> list[str]:
-    """A short hash of each picture's pixels (uint8 (h, w, 3))."""
-    return parallel(lambda picture: hashlib.blake2b(picture.cpu().numpy().data, digest_size=12).hexdigest(), pictures)
+def fingerprint_pictures(pictures: Sequence[Tensor]) -> list[str]:
+    """A short hash of each picture's pixels (uint8 (h, w, 3)), which do not change: each is hashed once."""
+    new = [picture for picture in pictures if picture not in _fingerprints]
+    hashed = parallel(lambda picture: hashlib.blake2b(picture.cpu().numpy().data, digest_size=12).hexdigest(), new)
+    _fingerprints.update(zip(new, hashed, strict=True))
+    return [_fingerprints[picture] for picture in pictures]
 
 
 def fingerprint_file(path: Path) -> str:
@@ -37,8 +43,8 @@ def fingerprint_file(path: Path) -> str:
 
 def fingerprint_views(views: Sequence[View]) -> list[object]:
     """Names, cameras and pixels of views, as short text."""
-    pixels = fingerprint_pictures(view.image for view in views)
-    uncut = fingerprint_pictures(view.uncut for view in views if view.uncut is not None)
+    pixels = fingerprint_pictures([view.image for view in views])
+    uncut = fingerprint_pictures([view.uncut for view in views if view.uncut is not None])
     return [*((v.name, describe_camera(v.camera), p) for v, p in zip(views, pixels, strict=True)), *uncut]
 
 

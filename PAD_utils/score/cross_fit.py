@@ -9,6 +9,7 @@ start, the visual hull, which the outlines of all views carve: what they must no
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -38,7 +39,10 @@ def short(iterations: int) -> int:
 def cross_fit(
     views: Sequence[View], config: TrainConfig, score: ScoreConfig, device: torch.device, seed: int
 ) -> list[Gaussians]:
-    """One model per fold, trained by `config` on the views of all other folds at the size at which `score` compares."""
+    """One model per fold, trained by `config` on the views of all other folds at the size at which `score` compares.
+
+    Exposures are not solved: scores are indifferent to that of a view."""
+    config = replace(config, exposure_at=())
     small = parallel(lambda view: view.resized(*_compared_at(view, score)), views)
     start, models = first_gaussians(small, config, device=device, seed=seed), []
     for fold in range(FOLDS):

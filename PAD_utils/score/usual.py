@@ -13,7 +13,7 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.parallel import even_parts
+from gaussian_splatting.parallel import even_parts, parallel
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, ratios_of, score_pairs, score_ratios
@@ -84,6 +84,7 @@ class _Group(NamedTuple):
     normality: Normality
     numbers: list[int]
     levels: Levels | None = None  # where they are known already
+    queries: Float[Tensor, "b 3 h w"] | None = None  # likewise, on the device
 
     @property
     def cameras(self) -> list[Camera]:
@@ -199,8 +200,9 @@ class Comparer:
         """What is usual at the places of all views, and what each is without its own part in it."""
         statistics, ratios = LocalStatistics(self.gaussians), []
         for group in progress(groups, desc="learn", leave=False):
+            if (stranger := group.views[0].unseen_by) is not None:
+                group = group._replace(queries=self._queries([view.image for view in group.views]))
             ratios.append(self._ratios(group))
-            stranger = group.views[0].unseen_by
             shown = ratios[-1] if stranger is None else replace(self, gaussians=stranger)._ratios(group)
             statistics.add(self._halved(group.cameras), shown.halved())
         local = statistics.finish()
@@ -227,7 +229,7 @@ class Comparer:
         return score_ratios(ratios, self.config, (height, width), usual)
 
     def _ratios(self, group: _Group) -> Ratios:
-        return ratios_of(group.levels or self._compared(group.views), group.normality)
+        return ratios_of(group.levels or self._compared(group.views, group.queries), group.normality)
 
     def _plain(self, views: Sequence[Posed]) -> list[float]:
         nothing, scores = Usual(None, None, None, [], []), []
@@ -239,10 +241,10 @@ class Comparer:
     def _levels(self, views: Sequence[Posed]) -> Iterator[Levels]:
         return (self._compared(views[some]) for some in self._together(views))
 
-    def _compared(self, views: Sequence[Posed]) -> Levels:
-        """Views that are compared together."""
+    def _compared(self, views: Sequence[Posed], queries: Float[Tensor, "b 3 h w"] | None = None) -> Levels:
+        """Views that are compared together; `queries` where they are on the device already."""
         images, cameras, _ = zip(*views, strict=True)
-        queries, renderings, shown = self._pairs(images, cameras)
+        queries, renderings, shown = self._pairs(images, cameras, queries)
         return compare_levels(self.pyramid, queries, renderings, self.config, shown)
 
     def _halved(self, cameras: Sequence[Camera]) -> list[Camera]:
@@ -250,11 +252,20 @@ class Comparer:
         height, width = usual_size(compared_size(cameras[0].height, cameras[0].width, self.config))
         return [camera.resized(width, height) for camera in cameras]
 
+    def _queries(self, images: Sequence[UInt8[Tensor, "h w 3"]]) -> Float[Tensor, "b 3 h w"]:
+        """Pictures of one size on the device, in [0, 1], before one color of their backdrop."""
+        flat = parallel(lambda image: flattened(image, self.backdrop.tolerance), images)
+        return to_device(flat, self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
+
     @torch.no_grad()
-    def _pairs(self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera]) -> Pairs:
-        """Pictures of one size and the renderings from their cameras, over the pictures' own backdrop."""
-        flat = [flattened(image, self.backdrop.tolerance) for image in images]
-        queries = to_device(flat, self.gaussians.means.device).permute(0, 3, 1, 2).float() / 255
+    def _pairs(
+        self,
+        images: Sequence[UInt8[Tensor, "h w 3"]],
+        cameras: Sequence[Camera],
+        queries: Float[Tensor, "b 3 h w"] | None = None,
+    ) -> Pairs:
+        """Pictures of one size, and the renderings from their cameras, over the pictures' own backdrop."""
+        queries = self._queries(images) if queries is None else queries
         drawn = render(self.gaussians, list(cameras), background=(0.0, 0.0, 0.0))
         pairs = over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
         return without_folds(pairs, self.backdrop)
