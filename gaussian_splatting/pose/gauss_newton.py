@@ -117,7 +117,7 @@ class GaussNewtonRefiner:
     brightness: bool = True
     shortest_step: float = 1e-4
     judge: PoseJudge = PoseJudge()
-    polish: int = 12
+    polish: int = 24
     fitted_focal_px: float | None = None
     usual_distance: float = 1.0
     name: str = "gauss-newton"
