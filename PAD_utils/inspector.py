@@ -17,6 +17,7 @@ from torch import Tensor
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.memory import give_back
 from gaussian_splatting.parallel import even_parts
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
@@ -142,6 +143,19 @@ class Inspector:
         self._retriever, self._folds = retriever, list(folds)
         self._usual: Usual | None = None
         self._calibration: Calibration | None = None
+
+    def __enter__(self) -> "Inspector":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets the model go and gives its memory back. Programs that open one after the other so stay as large as one;
+        the inspector is of no use any more."""
+        device = self.device
+        vars(self).clear()
+        give_back(device)
 
     @property
     def lens(self) -> Lens:

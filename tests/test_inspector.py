@@ -1,5 +1,6 @@
 """The inspector: photographs in, verdicts out; what it learns, from which views; saved and loaded."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,14 @@ def test_a_loaded_inspector_judges_alike_and_learns_nothing(
     assert loaded.refiner == inspector.refiner  # which knows the pictures that the model was fitted to
     lax = loaded.calibrate(0.2)
     assert before.decision == "DEFECT" and lax.threshold < inspector.calibrate(0.01).threshold
+
+
+def test_a_closed_inspector_lets_its_model_go(inspector: Inspector, photo: torch.Tensor, tmp_path: Path) -> None:
+    inspector.save(tmp_path)
+    with Inspector.load(tmp_path) as loaded:
+        assert loaded.inspect(photo).decision == "DEFECT"
+        tensors = [weakref.ref(tensor) for tensor in (loaded.gaussians.means, loaded.retriever.bank.distance)]
+    assert all(tensor() is None for tensor in tensors)
 
 
 def test_parts_of_ones_own_have_to_be_given_again(

@@ -35,11 +35,10 @@ def prepare(seed: int, workspace: Path) -> Trials:
         begun, limit, first = time.monotonic(), seconds_left(), None
         for number in in_time(numbers):
             draw = np.random.default_rng((seed, number))
-            inspector = Inspector.load(output / "inspector")
             chosen = [photographs[i] for i in draw.integers(len(photographs), size=_AT_ONCE)]
-            seen = inspector.inspect_many([photo[: 16 - 2 * int(draw.integers(2))] for photo in chosen])
-            yield Outcome(number, {"models": 1, "photographs": len(seen)})
-            del inspector, seen
+            with Inspector.load(output / "inspector") as inspector:
+                seen = len(inspector.inspect_many([photo[: 16 - 2 * int(draw.integers(2))] for photo in chosen]))
+            yield Outcome(number, {"models": 1, "photographs": seen})
             share = max(numbers.index(number) / len(numbers), (time.monotonic() - begun) / limit)
             first = first or (_state() if share >= 0.1 else None)
         if first is not None:
