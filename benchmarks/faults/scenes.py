@@ -1,8 +1,9 @@
-"""Random scenes, drawn by the compiled kernels in double and in float and by the reference: sizes from 1 to 4,000
-pixels, none to many Gaussians, cameras of any kind, and numbers that no scene should hold.
+"""Random scenes, drawn by the CPU's kernels in double and in float, by the GPU's kernels, and by the reference: sizes
+from 1 to 4,000 pixels, none to many Gaussians, cameras of any kind, and numbers that no scene should hold.
 
 Double must equal the reference; float must stay finite and, all over the picture, near it. Gradients are compared on
-every third scene.
+every third scene. Without a GPU, a compiler runs the GPU's kernels on the host, those of small pictures alone: what is
+counted as "emulated" saw no GPU.
 """
 
 import math
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import torch
 from diff_gaussian_rasterization import rasterize
+from diff_gaussian_rasterization.cuda import rasterize as cuda
+from diff_gaussian_rasterization.cuda.launch import register_runtime
 from diff_gaussian_rasterization.reference.rasterize import rasterize_reference
-from diff_gaussian_rasterization.types import Scene
+from diff_gaussian_rasterization.types import PictureGradient, Scene
+from torch import Tensor
 
 from benchmarks.faults.workers import Outcome, Trials, in_time
-from tests.splat_scenes import random_scene, scene_on, values_and_gradients
+from tests.cuda_emulator import EmulatedRuntime, available
+from tests.splat_scenes import picture_gradients, random_scene, scene_on, values_and_gradients
 
 _MOST_WORK = 3e6  # Gaussians times pixels: the reference looks at each at every pixel
 _ODD = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, 1e-40, 1e30, -1e30, 3e38, 1e300, 1e-7)
@@ -26,20 +31,30 @@ _LARGEST = (
     1e6  # place, scale or opacity: beyond, no digit is left of the smaller axis or of the edge, any picture is right
 )
 _FLOAT_MEAN = 2e-3  # of float against double, over the picture: single pixels fall on another side of a threshold
+_FLOAT_GRADIENT = 1e-3  # likewise, of a gradient's length
+_EMULATED_PIXELS = 4096
 
 
-def prepare(seed: int, _: Path) -> Trials:
-    """The trials, drawn by their numbers; nothing is written."""
+def prepare(seed: int, workspace: Path) -> Trials:
+    """The trials, drawn by their numbers."""
+    gpu = "GPU" if torch.cuda.device_count() else "emulated" if available() else None  # counting starts no CUDA
+    if gpu == "emulated":
+        register_runtime(torch.device("cpu"), EmulatedRuntime(workspace))
 
     def trials(numbers: Sequence[int], _: Path) -> Iterator[Outcome]:
         for number in in_time(numbers):
             scene, said = random_case(random.Random(f"{seed} {number}"))
+            kind, figures = "odd numbers" if "=" in said else "ordinary", {}
+            counts = {kind: 1}
             try:
-                off, fault = compared(scene, with_gradients=number % 3 == 0)
+                figures["off"], fault = compared(scene, with_gradients=number % 3 == 0)
+                if gpu == "GPU" or gpu and pixels_of(scene) <= _EMULATED_PIXELS:
+                    counts[gpu] = 1
+                    off, gpu_fault = gpu_compared(scene, "cuda" if gpu == "GPU" else "cpu", kind, number % 3 == 0)
+                    fault, figures["off on a GPU"] = fault or gpu_fault, off
             except Exception as error:  # whatever a kernel may raise
-                off, fault = 0.0, f"{type(error).__name__}: {error}"
-            kind = "odd numbers" if "=" in said else "ordinary"
-            yield Outcome(number, {kind: 1}, {"off": off}, fault and f"{said}: {fault}")
+                fault = f"{type(error).__name__}: {error}"
+            yield Outcome(number, counts, figures, fault and f"{said}: {fault}")
 
     return trials
 
@@ -105,3 +120,40 @@ def compared(scene: Scene, with_gradients: bool) -> tuple[float, str | None]:
         if mean > _FLOAT_MEAN and out.image.numel() > 300:
             return off, f"float is {mean:.1e} from double"
     return off, None
+
+
+def pixels_of(scene: Scene) -> int:
+    return scene.width * scene.height * len(scene.cam_from_world)
+
+
+def gpu_compared(scene: Scene, device: str, kind: str, with_gradients: bool) -> tuple[float, str | None]:
+    """How far the GPU's kernels are from double, over the picture, and what is wrong."""
+    single = scene_on(scene, torch.float32)
+    there = scene_on(single, device)
+    drawn = cuda.forward(there)
+    if kind == "odd numbers":
+        finite = all(bool(getattr(single, name).isfinite().all()) for name in ("colors", "screen_offsets"))
+        return 0.0, "GPU: a picture of finite colors is not finite" if finite and not all_finite(drawn.image) else None
+    double = rasterize(scene)
+    off = max((mean_off(*pair) for pair in zip(drawn[:2], double[:2], strict=False)), default=0.0)
+    if off > _FLOAT_MEAN and pixels_of(scene) > 300:
+        return off, f"GPU: {off:.1e} from double"
+    if with_gradients:
+        expected, wanted = values_and_gradients(rasterize, scene)
+        state = [drawn.image, drawn.alpha, drawn.depth, drawn.radii, *drawn.state]
+        outer = PictureGradient(*(v.to(there.means) for v in picture_gradients(expected)))
+        gradients = cuda.backward(there, state, outer)._asdict()
+        _, in_float = values_and_gradients(rasterize, single)
+        for name, want in wanted.items():
+            ours, cpus = (float((of[name].cpu().double() - want).norm()) for of in (gradients, in_float))
+            if ours > _FLOAT_GRADIENT * float(want.norm()) + 3 * cpus + 1e-6:
+                return off, f"GPU: the gradient of {name} is {ours:.1e} from double, and the CPU's in float {cpus:.1e}"
+    return off, None
+
+
+def all_finite(picture: Tensor) -> bool:
+    return bool(picture.isfinite().all())
+
+
+def mean_off(ours: Tensor, double: Tensor) -> float:
+    return float((ours.cpu().double() - double).abs().mean()) if double.numel() else 0.0
