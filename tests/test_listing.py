@@ -38,6 +38,15 @@ def test_pictures_of_every_format_in_natural_order_and_the_rest_is_named(tmp_pat
     assert subfolders(tmp_path) == ["more"] and subfolders(tmp_path / "gone") == []
 
 
+def test_links_count_as_what_they_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "0.png").touch()
+    for name, target in {"1.png": "there/0.png", "2.png": "nowhere", "loop.png": "loop.png", "folder": "there"}.items():
+        (tmp_path / name).symlink_to(target)
+    assert [path.name for path in list_pictures(tmp_path)] == ["1.png"]
+    assert subfolders(tmp_path) == ["folder", "there"]
+
+
 @pytest.mark.parametrize("folder", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails"])
 def test_folders_of_other_programs_are_no_defects(fake_mad: Path, folder: str) -> None:
     count = len(load_class(fake_mad, NAME).test)

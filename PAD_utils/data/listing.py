@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def folded(name: str) -> str:
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures of a folder in natural order, without those of other programs; none when it does not exist."""
-    found = (entry.name for entry in _entries(folder) if _is_picture(entry.name) and entry.is_file())
+    found = (entry.name for entry in _entries(folder) if _is_picture(entry.name) and _is(entry.is_file))
     return [folder / name for name in sorted(found, key=natural_key)]
 
 
@@ -48,7 +48,7 @@ def note_left_out(folder: Path, used: Iterable[Path] = ()) -> None:
 
 def subfolders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted, without those of other programs; none when it does not exist."""
-    return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not is_foreign(Path(entry.name)))
+    return sorted(entry.name for entry in _entries(folder) if _is(entry.is_dir) and not is_foreign(Path(entry.name)))
 
 
 def is_foreign(path: Path) -> bool:
@@ -58,6 +58,14 @@ def is_foreign(path: Path) -> bool:
 
 def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not is_foreign(Path(name))
+
+
+def _is(asked: Callable[[], bool]) -> bool:
+    """As `Path.is_file`: a link that leads to itself is neither file nor folder, and no error."""
+    try:
+        return asked()
+    except OSError:
+        return False
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":

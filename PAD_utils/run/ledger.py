@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
@@ -20,7 +20,7 @@ from PAD_utils.files import check_sum, read_bytes, read_checked_json, write_chec
 
 log = logging.getLogger(__name__)
 
-_fingerprints: WeakIdKeyDictionary = WeakIdKeyDictionary()
+_fingerprints = WeakTensorKeyDictionary()
 
 
 def fingerprint(*parts: Any) -> str:
