@@ -73,7 +73,7 @@ def pack(gaussians: Gaussians, color: Float[Tensor, "n 3"], heat: Float[Tensor, 
         _bytes(g.opacities),
         _bytes(heat),
     ]
-    content = zlib.compress(np.stack(planes).astype(np.uint8).tobytes(), 9)
+    content = zlib.compress(np.stack(planes).astype(np.uint8).tobytes())  # level 9: twice the time for 0.2 %
     return {
         "count": len(g),
         "low": low.tolist(),
