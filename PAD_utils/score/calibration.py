@@ -14,8 +14,8 @@ OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
 class Calibration:
     """The threshold of image scores, the rate of false alarms it aims at, and what it was learned from.
 
-    `attainable_rate` is 1 / (views + 1): the least rate for which so many scores give a threshold by themselves. Where
-    it exceeds the rate asked for, the threshold also rests on an assumption about the highest scores."""
+    `attainable_rate` is 1 / (views + 1): the least rate that so many scores show by themselves. For rates near it, and
+    all the more below it, the threshold rests on how high scores spread (`upper_quantile`)."""
 
     threshold: float
     false_alarm_rate: float
@@ -49,23 +49,41 @@ def calibrate(
 
 
 _FEWEST = 5
+_FEWEST_WITH_A_TAIL = 25
+_TAIL = 5  # one score in so many counts as high
 
 
 def upper_quantile(scores: np.ndarray, rate: float, logarithms: bool = False) -> float:
     """The value that a further score exceeds with probability `rate`.
 
-    From 1 / rate - 1 scores on this holds for any distribution, if the further score is one like these: the
-    (1 - rate) (n + 1)-th of the n scores, interpolated (conformal prediction). Of fewer scores it is the largest of
-    them or, where that is higher, the prediction limit of a normal distribution of the scores or of their logarithms
-    (Student's t, for mean and deviation are those of n scores).
+    The highest fifth of 25 scores and more is taken for the tail of an exponential distribution, in the scores'
+    logarithms unless they are `logarithms` themselves (peaks over a threshold: Davison and Smith 1990). For rates above
+    that fifth, an order statistic serves, interpolated. Of fewer scores it is the largest or, where that is higher, the
+    prediction limit of a normal distribution (Student's t, for mean and deviation are those of n scores).
     """
-    n = len(scores)
-    if n + 1 >= 1 / rate:
-        return float(np.quantile(scores, 1 - rate, method="weibull"))
-    values = scores if logarithms else np.log(np.maximum(scores, 1e-12))
-    spread = float(values.std(ddof=1)) * math.sqrt(1 + 1 / n)
-    limit = max(float(values.max()), float(values.mean()) + float(stdtrit(n - 1, 1 - rate)) * spread)
+    values = np.sort(scores if logarithms else np.log(np.maximum(scores, 1e-12)))
+    n = len(values)
+    high = n // _TAIL if n >= _FEWEST_WITH_A_TAIL else 0
+    beyond = (high + 1) / ((n + 1) * rate)  # how many times rarer the limit is than a high score
+    if beyond <= 1:
+        limit = float(np.quantile(values, 1 - rate, method="weibull"))
+    elif high:
+        limit = _exponential_limit(float(values[-high - 1]), values[-high:], beyond)
+    else:
+        spread = float(values.std(ddof=1)) * math.sqrt(1 + 1 / n)
+        limit = max(float(values.max()), float(values.mean()) + float(stdtrit(n - 1, 1 - rate)) * spread)
     return limit if logarithms else math.exp(limit)
+
+
+def _exponential_limit(start: float, high: np.ndarray, beyond: float) -> float:
+    """Where a tail from `start` on that has these high scores is `beyond` times rarer than at its start.
+
+    A known mean m of the excesses gives start + m ln(beyond); their mean over k of them, by which a further one is
+    predicted, k (beyond^(1/k) - 1) in the place of the logarithm. Scores of good parts fall faster than exponentially.
+    So halfway, with 2 k in the place of k, the rate is kept (tests/test_calibration.py).
+    """
+    count = 2 * len(high)
+    return start + float(high.mean() - start) * count * (beyond ** (1 / count) - 1)
 
 
 def as_fresh(seen: ArrayLike, held_out: ArrayLike) -> np.ndarray:

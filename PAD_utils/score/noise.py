@@ -59,8 +59,8 @@ class NoiseResponse:
 def learn_response(
     threshold: float, good_noise: Sequence[float], noises: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]
 ) -> NoiseResponse | None:
-    """From the noise of all good views; and the noise and scores of some, as they are (first) and with more and more
-    noise added.
+    """From the noise of all good views; and the noise and scores of some, the highest-scoring among them, as they are
+    (first) and with more and more noise added.
 
     Noise lifts the scores of most good views a little and lowers the highest, for what is expected grows. So the
     threshold under noise keeps its place above the mean, in units of the spread above it. No good view is judged as

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -68,13 +69,16 @@ class Usual:
             return None
         return GoodParts(self.places, self.seen_scores, self.held_out_scores, ScoreConfig.fast().inflation)
 
+    @property
+    def fresh_scores(self) -> Float[np.ndarray, "n"]:
+        """The scores as those of fresh photographs, where there are held-out ones: first of the seen views."""
+        seen = np.asarray(self.seen_scores, np.float64)
+        return as_fresh(seen, self.held_out_scores) if self.held_out_scores else seen
+
     def calibration(self, false_alarm_rate: float, config: ScoreConfig) -> Calibration:
         """The threshold for this rate. Raises ValueError for too few scores or an impossible rate."""
-        if self.held_out_scores:
-            scores, inflation = as_fresh(self.seen_scores, self.held_out_scores).tolist(), 1.0
-        else:
-            scores, inflation = self.seen_scores, config.inflation
-        return calibrate(scores, false_alarm_rate, inflation, logarithms=config.normalized)
+        inflation = 1.0 if self.held_out_scores else config.inflation
+        return calibrate(self.fresh_scores, false_alarm_rate, inflation, logarithms=config.normalized)
 
 
 class _Group(NamedTuple):
@@ -174,17 +178,23 @@ class Comparer:
             threshold = usual.calibration(_RATE, self.config).threshold
         except ValueError:  # too few views
             return usual
-        noisy = list(self._groups(teachers, own, first, step=-(-len(teachers) // _NOISY_VIEWS)))
-        numbers = [number for group in noisy for number in group.numbers]
-        clean = _Judged([judged.scores[i] for i in numbers], [judged.noise[i] for i in numbers])
+        highest = np.argsort(usual.fresh_scores)[: -_NOISY_VIEWS // 2 - 1 : -1]
+        chosen = sorted({*highest.tolist(), *_thinned(range(first, first + len(teachers)), _NOISY_VIEWS // 2)})
+        noisy = [*self._groups(seen[:first], normality, 0, [i for i in chosen if i < first])]
+        noisy += self._groups(teachers, own, first, [i - first for i in chosen if i >= first])
+        clean = _Judged([judged.scores[i] for i in chosen], [judged.noise[i] for i in chosen])
         under_noise = [clean, *self._under_noise(noisy, local)]
         noises, scores = [one.noise for one in under_noise], [one.scores for one in under_noise]
         return replace(usual, response=learn_response(threshold, judged.noise, noises, scores))
 
-    def _groups(self, views: Sequence[Posed], normality: Normality, first: int = 0, step: int = 1) -> Iterator[_Group]:
-        """Every `step`-th of the views, whose first has the number `first`, judged by its row of the normality."""
-        for some in self._together(views[::step]):
-            numbers = [step * i for i in range(some.start, some.stop)]
+    def _groups(
+        self, views: Sequence[Posed], normality: Normality, first: int = 0, chosen: Sequence[int] | None = None
+    ) -> Iterator[_Group]:
+        """The chosen ones of the views (None: all), whose first has the number `first`, each judged by its row of the
+        normality."""
+        chosen = range(len(views)) if chosen is None else chosen
+        for some in self._together([views[i] for i in chosen]):
+            numbers = list(chosen[some])
             yield _Group([views[i] for i in numbers], normality.rows(numbers), [first + i for i in numbers])
 
     def _together(self, views: Sequence[Posed]) -> list[slice]:
@@ -217,7 +227,7 @@ class Comparer:
     def _under_noise(self, groups: Sequence[_Group], local: LocalNormality) -> Iterator[_Judged]:
         """The same views with more and more white noise added."""
         for sigma in _ADDED_NOISE:
-            noisy = [group._replace(views=[_with_noise(view, sigma) for view in group.views]) for group in groups]
+            noisy = [_noisy(group, sigma) for group in groups]
             ratios = [self._ratios(group) for group in noisy]
             scores = [self._scored(group, one, local).image_scores for group, one in zip(noisy, ratios, strict=True)]
             yield _Judged(torch.cat(scores).tolist(), torch.cat([one.noise for one in ratios]).tolist())
@@ -306,16 +316,16 @@ def _usual_noise(views: Iterable[Levels], normality: Normality) -> list[float]:
     return [float(torch.cat(medians).median()) for medians in zip(*found, strict=True)]
 
 
-def _with_noise(view: Posed, sigma: float) -> Posed:
-    """The view with white noise of this standard deviation, of 1 for white."""
-    noisy = view.image + 255 * sigma * _white_noise(*view.image.shape)
+def _noisy(group: _Group, sigma: float) -> _Group:
+    numbered = list(zip(group.views, group.numbers, strict=True))
+    return group._replace(views=parallel(lambda of: _with_noise(*of, sigma), numbered), levels=None, queries=None)
+
+
+def _with_noise(view: Posed, number: int, sigma: float) -> Posed:
+    """The view with white noise of this standard deviation, of 1 for white; each view has its own."""
+    drawn = np.random.default_rng(number).standard_normal(tuple(view.image.shape), np.float32)
+    noisy = view.image + 255 * sigma * torch.from_numpy(drawn)
     return view._replace(image=noisy.round().clamp(0, 255).byte())
-
-
-@lru_cache(maxsize=2)
-def _white_noise(*shape: int) -> Tensor:
-    """One for all views: drawing it takes longer than the rest."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _thinned(items: Sequence[T], most: int) -> Sequence[T]:
