@@ -19,7 +19,6 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.memory import give_back
 from gaussian_splatting.parallel import even_parts
-from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner, usual_distance
 from gaussian_splatting.pose.verdict import PoseJudge
@@ -30,7 +29,7 @@ from PAD_utils.data.intrinsics import Lens, query_lens
 from PAD_utils.errors import UserError
 from PAD_utils.inspector_files import Saved, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
-from PAD_utils.pose.localize import Localization, localize, refine_uncut
+from PAD_utils.pose.localize import Localization, judging, localize, refine_uncut
 from PAD_utils.pose.retrieval import BankRetriever, Retriever
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
@@ -375,13 +374,6 @@ class Inspector:
     @property
     def _comparer(self) -> Comparer:
         return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop, self.cut_out, self._recorded)
-
-
-def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:
-    """The refiner with another judge of its poses; as it is, if it has none of its own."""
-    if isinstance(refiner, GaussNewtonRefiner):
-        return refiner.judged_by(judge)
-    return replace(refiner, judge=judge) if isinstance(refiner, AdamRefiner) else refiner
 
 
 def saved_config(saved: dict[str, Any]) -> InspectConfig:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,7 +12,10 @@ from gaussian_splatting.background import Color
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, rigid_inverse, rotation_angle
+from gaussian_splatting.pose.adam import AdamRefiner
+from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner, object_center
+from gaussian_splatting.pose.verdict import PoseJudge
 from gaussian_splatting.rendering import render
 from PAD_utils.pose.retrieval import Retriever
 
@@ -131,3 +134,10 @@ def _now(gaussians: Gaussians) -> float:
     if gaussians.means.is_cuda:
         torch.cuda.synchronize(gaussians.means.device)
     return time.perf_counter()
+
+
+def judging(refiner: Refiner, judge: PoseJudge) -> Refiner:
+    """The refiner with another judge of its poses; as it is, if it has none of its own."""
+    if isinstance(refiner, GaussNewtonRefiner):
+        return refiner.judged_by(judge)
+    return replace(refiner, judge=judge) if isinstance(refiner, AdamRefiner) else refiner
