@@ -32,11 +32,8 @@ class View:
         """The view as a camera with so many pixels would show it."""
         if (width, height) == (self.camera.width, self.camera.height):
             return self
-        image, uncut = (
-            None if of is None else torch.from_numpy(area_resize(of.numpy(), width, height))
-            for of in (self.image, self.uncut)
-        )
-        assert image is not None
+        image = torch.from_numpy(area_resize(self.image.numpy(), width, height))
+        uncut = None if self.uncut is None else torch.from_numpy(area_resize(self.uncut.numpy(), width, height))
         return View(self.name, self.camera.resized(width, height), image, uncut)
 
 
