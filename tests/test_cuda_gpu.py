@@ -1,5 +1,9 @@
 """On a GPU: the CUDA kernels against the CPU's, through the operations that users call."""
 
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +14,7 @@ from diff_gaussian_rasterization.cpu import pose_step as cpu_pose_step
 from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda.rasterize import project_and_bin
 
+from gaussian_splatting.cuda_graph import Recording
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose import graph
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
@@ -257,6 +262,37 @@ def test_clouds_of_any_size_are_simplified() -> None:
     cloud = ball(70_000)
     on_gpu = merged(cloud.to("cuda"), 1e-4)
     assert len(on_gpu) > 65_535 and torch.isfinite(on_gpu.quats).all()
+
+
+def test_a_graph_is_recorded_while_another_thread_uses_the_gpu() -> None:
+    device, stop = torch.device("cuda"), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            float((torch.rand(300, 300).to(device) @ torch.rand(300, 300, device=device)).sum())  # takes memory, waits
+            torch.cuda.empty_cache()
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(work)
+        try:
+            for size in range(1, 200):
+                doubled = Recording(lambda x: 2 * x[0] + torch.ones_like(x[0]), [torch.zeros(size, 999, device=device)])
+                assert bool((doubled([torch.full((size, 999), 3.0, device=device)]) == 7).all())
+        finally:
+            stop.set()
+        busy.result()
+
+
+def test_a_graph_that_finds_no_memory_ends_in_an_error_that_can_be_caught() -> None:
+    """And not in the end of the process, when what is left of the graph is freed."""
+    code = (
+        "import torch; from gaussian_splatting.cuda_graph import captured; device = torch.device('cuda', 0)\n"
+        "torch.zeros(1, device=device); torch.cuda.set_per_process_memory_fraction(0.0)\n"
+        "try:\n with captured(device): pass\n"
+        "except torch.OutOfMemoryError: print('refused')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "refused\n"), ended.stderr
 
 
 def test_a_recorded_score_is_the_score() -> None:

@@ -19,7 +19,7 @@ import torch
 from benchmarks.faults.workers import run_shared, stop_after
 from benchmarks.results_file import save_result
 
-CAMPAIGNS = {"kills": 1000, "inputs": 10_000, "places": 200, "scenes": 2000, "soak": 2500}
+CAMPAIGNS = {"kills": 1000, "inputs": 10_000, "places": 200, "gpu": 100, "scenes": 2000, "soak": 2500}
 
 
 def main() -> int:

@@ -1,17 +1,13 @@
 """A disk that fills up, one that becomes read-only, and too little memory, each at random points of a run: it ends in
 one line and exit code 2, and the same command goes on to the same results once there is room.
 
-Needs a C compiler (cc): failing disk and memory are a small library that is loaded into the process.
+Needs a C compiler (cc).
 """
 
-import ctypes
 import errno
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +15,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.faults import tiny
+from benchmarks.faults.failing import failing, preload
 from benchmarks.faults.forked import Ending, run_forked, warm_up
 from benchmarks.faults.memory import address_space, limit_address_space, most_address_space, simple_heap
 from benchmarks.faults.workers import Outcome, Trials, in_time
 
-_SOURCES = [Path(__file__).with_name(f"failing_{what}.c") for what in ("disk", "memory")]
-_PRELOADED = "SPLATPOSE_FAILING"
 _DISK = {"disk full": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT}
 _ALLOCATIONS = {"no 4 kB": 1 << 12, "no 64 kB": 1 << 16}  # from a point on, none of so much
 _LIMIT = "memory limit"
@@ -43,7 +38,7 @@ class Undisturbed:
 def prepare(seed: int, workspace: Path) -> Trials:
     """Measures two jobs undisturbed; returns the points, drawn by their numbers. Starts itself anew with the library,
     the first time."""
-    _preload(workspace)
+    preload(workspace)
     simple_heap()
     small, larger = workspace / "small", workspace / "larger"  # where memory counts, pictures are larger
     tiny.make_class(small), tiny.make_class(larger, size=48)
@@ -89,25 +84,6 @@ def _fault(ending: Ending, again: Ending, wrong: list[str]) -> str | None:
     return f"other results: {wrong[:5]}" if wrong else None
 
 
-def _preload(workspace: Path) -> None:
-    """Compiles the library, and replaces this process by one that has loaded it."""
-    if os.environ.get(_PRELOADED):
-        return
-    library = workspace / "failing.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, *_SOURCES, "-ldl"], check=True)
-    environment = {**os.environ, _PRELOADED: str(library), "LD_PRELOAD": str(library)}
-    code = subprocess.run([sys.executable, "-m", "benchmarks.faults", *sys.argv[1:]], env=environment).returncode
-    sys.exit(code)
-
-
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(os.environ[_PRELOADED])
-    library.faults_fail_after.argtypes = ctypes.c_long, ctypes.c_int
-    library.faults_no_memory_after.argtypes = ctypes.c_long, ctypes.c_size_t
-    library.faults_calls.restype = library.faults_allocations.restype = ctypes.c_long
-    return library
-
-
 def _undisturbed(job: Callable[[Path], Callable[[], int]], kinds: Iterable[str], workspace: Path) -> Undisturbed:
     output, points = workspace / "undisturbed", dict[str, int]()
     for kind in kinds:
@@ -124,7 +100,7 @@ def _points(work: Callable[[], int], kind: str, workspace: Path) -> dict[str, in
     counted = workspace / "counted.json"
 
     def counting() -> int:
-        library = _library()
+        library = failing()
         if kind in _ALLOCATIONS:
             library.faults_no_memory_after(-1, _ALLOCATIONS[kind])
         library.faults_fail_after(-1, 0)
@@ -145,9 +121,9 @@ def _troubled(kind: str, at: int, threads: int) -> Callable[[], None]:
     def trouble() -> None:
         torch.set_num_threads(threads)
         if kind in _DISK:
-            _library().faults_fail_after(at, _DISK[kind])
+            failing().faults_fail_after(at, _DISK[kind])
         elif kind in _ALLOCATIONS:
-            _library().faults_no_memory_after(at, _ALLOCATIONS[kind])
+            failing().faults_no_memory_after(at, _ALLOCATIONS[kind])
         else:
             limit_address_space(at)
 

@@ -8,6 +8,7 @@ from diff_gaussian_rasterization.cuda.rasterize import ListBuffers
 from diff_gaussian_rasterization.types import PoseState
 from torch import Tensor
 
+from gaussian_splatting.cuda_graph import captured
 from gaussian_splatting.pose.search import Scene, SearchResult
 
 Search = Callable[[Scene, PoseState], SearchResult]
@@ -62,8 +63,8 @@ class _Graph:
         }
         self._scene = Scene(pictures, scene.center.clone(), scene.background.clone(), self.buffers)
         self._state = PoseState(*(tensor.clone() for tensor in state))
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        torch.cuda.empty_cache()  # what lies there unused cannot be taken while recording
+        with captured(scene.center.device) as self._graph:
             self._found = search(self._scene, self._state)
 
     def __call__(self, scene: Scene, state: PoseState) -> SearchResult:

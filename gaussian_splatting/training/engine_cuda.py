@@ -16,6 +16,7 @@ from diff_gaussian_rasterization.formulas import ssim_window
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from gaussian_splatting.cuda_graph import captured
 from gaussian_splatting.training.engine_cuda_buffers import Buffers, DevicePictures, DeviceViews, Status
 from gaussian_splatting.training.state import ADAM_BETAS, LossConfig, TrainingState
 from gaussian_splatting.views import View
@@ -154,13 +155,8 @@ class CudaEngine:
         self._status.overflow.fill_(1)  # a step that does nothing: loads every kernel before the capture
         self._launch_step(loss)
         self._status.overflow.zero_()
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            graph.capture_begin()
+        with captured(self._device) as graph:
             self._launch_step(loss)
-            graph.capture_end()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
         return graph
 
     def _launch_step(self, loss: LossConfig) -> None:
