@@ -94,7 +94,7 @@ def read_json(path: str | Path) -> Any:
     """The content of a JSON file. Raises UserError when it is missing, unreadable or cut short, or gives a key twice:
     of two values nobody knows which is meant."""
     try:
-        return json.loads(read_bytes(path).decode("utf-8-sig"), object_pairs_hook=_each_key_once)
+        return json.loads(read_bytes(path), object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); fetch or make it again") from None
 

@@ -47,10 +47,11 @@ def write_inspector(folder: Path, saved: Saved) -> None:
     usual = saved.usual
     learned = {name: part and vars(part) for name, part in vars(usual).items() if name in _LEARNED}
     tensors = {"bank": _bank_tensors(saved.bank), **learned}
-    write_bytes(folder / _TENSORS, torch_bytes(_on_cpu(tensors)))
+    written = torch_bytes(_on_cpu(tensors))
+    write_bytes(folder / _TENSORS, written)
     content = {
         "version": _VERSION,
-        "sums": {name: check_sum(read_bytes(folder / name)) for name in (_MODEL, _TENSORS)},
+        "sums": {_MODEL: check_sum(read_bytes(folder / _MODEL)), _TENSORS: check_sum(written)},
         **{name: getattr(saved, name) for name in ("parts", "config")},
         "response": usual.response and asdict(usual.response),
         "seen_scores": usual.seen_scores,

@@ -44,7 +44,7 @@ def camera_at(direction: tuple[float, float, float], width: int = 64, height: in
     """A camera in this direction from the origin, looking at it."""
     eye = torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float64), dim=0) * DISTANCE
     blank = Camera.from_blender(torch.eye(4, dtype=torch.float64), ANGLE_X, width, height)
-    return blank.moved(look_at(eye, torch.zeros(3, dtype=torch.float64)))
+    return blank.moved(look_at(eye[None], torch.zeros(3, dtype=torch.float64))[0])
 
 
 def disturbed(camera: Camera, gaussians: Gaussians, degrees: float, shift: float, seed: int = 0) -> Camera:

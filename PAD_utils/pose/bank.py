@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from gaussian_splatting.background import Color, measured_backdrop
 from gaussian_splatting.camera import Camera
@@ -69,10 +70,8 @@ def view_sphere(gaussians: Gaussians, gallery: Sequence[Camera]) -> list[Camera]
     directions = fibonacci_sphere(VIEWS)
     near = (directions @ seen.T).amax(1) > math.cos(math.radians(_REACH_DEG))
     half = VIEW_PX / 2
-    return [
-        Camera(VIEW_PX, VIEW_PX, focal, focal, half, half, look_at(center + distance * direction, center))
-        for direction in directions[near]
-    ]
+    poses = look_at(center + distance * directions[near], center)
+    return [Camera(VIEW_PX, VIEW_PX, focal, focal, half, half, pose) for pose in poses]
 
 
 def _shown(gaussians: Gaussians, gallery: Sequence[Camera]) -> Gaussians:
@@ -98,13 +97,12 @@ def fibonacci_sphere(count: int) -> Float[Tensor, "n 3"]:
     return torch.stack((ring * angle.cos(), ring * angle.sin(), z), dim=1)
 
 
-def look_at(eye: Float[Tensor, "3"], target: Float[Tensor, "3"]) -> Float[Tensor, "4 4"]:
-    """cam_from_world of a camera at `eye` that looks at `target`, the world's z axis upwards in the picture."""
-    forward = (target - eye) / (target - eye).norm()
-    up = torch.tensor([0.0, 0.0, 1.0], dtype=eye.dtype)
-    if forward[:2].norm() < 1e-6:
-        up = torch.tensor([0.0, 1.0, 0.0], dtype=eye.dtype)
-    right = torch.linalg.cross(forward, up)
-    right = right / right.norm()
-    rotation = torch.stack((right, torch.linalg.cross(forward, right), forward))
-    return rigid(rotation, -(rotation @ eye))
+def look_at(eyes: Float[Tensor, "n 3"], target: Float[Tensor, "3"]) -> Float[Tensor, "n 4 4"]:
+    """cam_from_world of cameras at `eyes` that look at `target`, the world's z axis upwards in the picture, or where
+    they look along it, its y axis."""
+    forward = normalize(target - eyes, dim=1)
+    y, z = torch.eye(3, dtype=eyes.dtype)[1:]
+    up = torch.where(forward[:, :2].norm(dim=1, keepdim=True) < 1e-6, y, z)
+    right = normalize(torch.linalg.cross(forward, up), dim=1)
+    rotation = torch.stack((right, torch.linalg.cross(forward, right), forward), dim=1)
+    return rigid(rotation, -(rotation * eyes[:, None]).sum(-1))

@@ -160,7 +160,7 @@ def gallery_bank(views: Sequence[View], device: torch.device | str) -> Bank:
     poses = torch.stack([camera.cam_from_world for camera in cameras])
     center = common_center(cameras)
     distance = (poses[:, :3, :3] @ center + poses[:, :3, 3]).norm(dim=1)
-    thumbnails = make_thumbnails(torch.stack([view.image for view in views]).to(device), cameras)
+    thumbnails = make_thumbnails(torch.stack([view.image.to(device) for view in views]), cameras)
     return Bank(thumbnails, poses.to(device, torch.float32), distance.to(device, torch.float32))
 
 

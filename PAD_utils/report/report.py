@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import ArrayLike
 
+from gaussian_splatting.parallel import parallel
 from PAD_utils.evaluate.metrics import PRO_LIMIT
 from PAD_utils.evaluate.parts import PartRow
 from PAD_utils.files import write_text
@@ -73,8 +74,12 @@ def write_report(
     whole = whole or Whole()
     everything = images if whole.judged is None else whole.judged
     verdicts = _verdicts(everything, promised)
-    space = whole.scene and scene_data(whole.scene, images, threshold, usual_defect(images, threshold))
-    spent = len(space["splats"]["data"]) if space else 0
+    scene, glaring = whole.scene, usual_defect(images, threshold)
+    makers: list[Callable[[], Any]] = [
+        lambda: scene and scene_data(scene, images, threshold, glaring),
+        lambda: cards(images, threshold, everything, scene.page_bytes if scene else 0),
+    ]
+    space, shown = parallel(lambda make: make(), makers)
     context = {
         "title": title,
         "tiles": _tiles(metrics),
@@ -86,7 +91,7 @@ def write_report(
         "histogram": _histogram(everything, threshold),
         "globe": _globe(images, gallery_poses),
         "per_defect": _per_defect(metrics, everything),
-        "cards": cards(images, threshold, everything, spent),
+        "cards": shown,
         "selection": whole.selection,
         "parts": worst_parts(whole.parts),
         "part_verdicts": _bars(Counter(part.decision for part in whole.parts)),

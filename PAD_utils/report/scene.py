@@ -14,7 +14,7 @@ from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.gaussians import Gaussians
 from PAD_utils.report.cards import CSS, ReportImage
 from PAD_utils.report.pictures import heat_scale
-from PAD_utils.report.splats import Seen, colors_seen, pack
+from PAD_utils.report.splats import BYTES_AS_TEXT, Seen, colors_seen, pack
 from PAD_utils.score.calibration import NOT_LOCALISED
 from PAD_utils.score.on_model import on_model
 
@@ -33,6 +33,11 @@ class Scene:
     gaussians: Gaussians
     gallery: Sequence[Camera]
     taken: Sequence[Camera | None]
+
+    @property
+    def page_bytes(self) -> int:
+        """What its Gaussians take of a page, about."""
+        return BYTES_AS_TEXT * min(len(self.gaussians), MOST_GAUSSIANS)
 
     def views(self) -> list[Camera]:
         """Small cameras around the object: those of the training views, or of the pictures where there are none."""

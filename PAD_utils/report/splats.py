@@ -1,4 +1,4 @@
-"""A model as a page shows it: one color and a heat per Gaussian, about 14 bytes each, 18 as text.
+"""A model as a page shows it: one color and a heat per Gaussian, about 14 bytes each, BYTES_AS_TEXT as text.
 
 A byte plane per quantity in Morton order, neighbors as differences, deflated: browsers inflate it by themselves
 (DecompressionStream). `viewer/decode.js` is the reader.
@@ -20,6 +20,7 @@ from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.geometry import smallest_three
 from gaussian_splatting.rendering import render
 
+BYTES_AS_TEXT = 18
 _POSITION_STEPS = 2**16 - 1
 _ROTATION_STEPS = 127  # of each of the three smaller parts; the two bits left over say which is the largest
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gaussian_splatting.parallel import parallel
 from PAD_utils.data.mad import ClassData, Sample
 from PAD_utils.evaluate.maps import MAPS_FOLDER, ImageRow, map_path, write_map, write_table
 from PAD_utils.evaluate.metrics import evaluate
@@ -66,9 +67,8 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
     rows = []
     paths = [map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name) for sample in samples]
     remove_other_maps(job.folder / MAPS_FOLDER, paths)
-    for i, sample in enumerate(samples):
-        verdict = verdicts.each[i]
-        write_map(paths[i], verdict.map.numpy())
+    parallel(lambda of: write_map(of[0], of[1].map.numpy()), list(zip(paths, verdicts.each, strict=True)))
+    for sample, verdict in zip(samples, verdicts.each, strict=True):
         rows.append(ImageRow(sample.defect, sample.name, sample.label, verdict.score, verdict.decision, seconds))
     write_table(job.folder / "images.csv", rows)
     found = {s.key: [r.as_json() for r in v.regions] for s, v in zip(samples, verdicts.each, strict=True)}

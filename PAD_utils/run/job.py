@@ -1,11 +1,13 @@
 """What surrounds the work of a script: device, seed, logging, the result folder, and how an error reaches the user."""
 
+import contextlib
 import functools
 import io
 import logging
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ import torch
 from diff_gaussian_rasterization.cpu.loader import cpu_library
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gaussian_splatting.parallel import check_room_for_threads
 from PAD_utils.data.layout import check_classname
 from PAD_utils.errors import UserError, one_line, outer_reason
 from PAD_utils.files import read_json, write_json
@@ -60,6 +63,7 @@ def open_job(config: RunConfig) -> Job:
     said = collect_warnings()
     device = choose_device(config.device)
     warn_of_fallbacks(config.device, device)
+    wake(device)
     if config.model is not None and not config.model.is_dir():
         raise UserError(f"--model {config.model}: no such folder; name the result folder of a finished run")
     folder = _free_folder(config)
@@ -121,6 +125,19 @@ def choose_device(name: str | None) -> torch.device:
             f"--device {name} is not there ({str(error).splitlines()[0]}); leave it out to choose"
         ) from error
     return device
+
+
+def wake(device: torch.device) -> None:
+    """Opens a GPU on a thread of its own, which takes half a second, while pictures are read. Where that fails, whoever
+    uses it first will say so."""
+
+    def first_use() -> None:
+        with contextlib.suppress(RuntimeError):
+            torch.zeros(1, device=device)
+
+    if device.type == "cuda":
+        check_room_for_threads(1)
+        threading.Thread(target=first_use, name="wake the GPU", daemon=True).start()
 
 
 def warn_of_fallbacks(asked: str | None, device: torch.device) -> None:

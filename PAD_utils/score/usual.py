@@ -224,13 +224,17 @@ class Comparer:
         noise = torch.cat([one.noise for one in ratios]).tolist()
         return local, _Judged(torch.cat(scores).tolist(), noise), joined(places)
 
-    def _under_noise(self, groups: Sequence[_Group], local: LocalNormality) -> Iterator[_Judged]:
+    def _under_noise(self, groups: Sequence[_Group], local: LocalNormality) -> list[_Judged]:
         """The same views with more and more white noise added."""
-        for sigma in _ADDED_NOISE:
-            noisy = [_noisy(group, sigma) for group in groups]
-            ratios = [self._ratios(group) for group in noisy]
-            scores = [self._scored(group, one, local).image_scores for group, one in zip(noisy, ratios, strict=True)]
-            yield _Judged(torch.cat(scores).tolist(), torch.cat([one.noise for one in ratios]).tolist())
+        scores: list[list[Tensor]] = [[] for _ in _ADDED_NOISE]
+        noise: list[list[Tensor]] = [[] for _ in _ADDED_NOISE]
+        for group in groups:
+            for i, noisy in enumerate(_noisy(group)):
+                ratios = self._ratios(noisy)
+                noise[i].append(ratios.noise)
+                scores[i].append(self._scored(noisy, ratios, local).image_scores)
+        found = zip(scores, noise, strict=True)
+        return [_Judged(torch.cat(scored).tolist(), torch.cat(noises).tolist()) for scored, noises in found]
 
     def _scored(self, group: _Group, ratios: Ratios, local: LocalNormality) -> Scores:
         """Maps and scores of good views whose numbers are those of the views that `local` was learned from."""
@@ -316,16 +320,19 @@ def _usual_noise(views: Iterable[Levels], normality: Normality) -> list[float]:
     return [float(torch.cat(medians).median()) for medians in zip(*found, strict=True)]
 
 
-def _noisy(group: _Group, sigma: float) -> _Group:
+def _noisy(group: _Group) -> list[_Group]:
+    """The group with each level of noise."""
     numbered = list(zip(group.views, group.numbers, strict=True))
-    return group._replace(views=parallel(lambda of: _with_noise(*of, sigma), numbered), levels=None, queries=None)
+    noisy = zip(*parallel(lambda of: _with_noise(*of), numbered), strict=True)
+    return [group._replace(views=list(views), levels=None, queries=None) for views in noisy]
 
 
-def _with_noise(view: Posed, number: int, sigma: float) -> Posed:
-    """The view with white noise of this standard deviation, of 1 for white; each view has its own."""
-    drawn = np.random.default_rng(number).standard_normal(tuple(view.image.shape), np.float32)
-    noisy = view.image + 255 * sigma * torch.from_numpy(drawn)
-    return view._replace(image=noisy.round().clamp(0, 255).byte())
+def _with_noise(view: Posed, number: int) -> list[Posed]:
+    """The view with white noise of each standard deviation, of 1 for white. Views differ in it, its levels do not."""
+    clean = view.image.numpy()
+    drawn = np.random.default_rng(number).standard_normal(clean.shape, np.float32)
+    noisy = [(clean + 255 * sigma * drawn).round().clip(0, 255).astype(np.uint8) for sigma in _ADDED_NOISE]
+    return [view._replace(image=torch.from_numpy(image)) for image in noisy]
 
 
 def _thinned(items: Sequence[T], most: int) -> Sequence[T]:
