@@ -14,7 +14,8 @@ Result = TypeVar("Result")
 
 @contextmanager
 def captured(device: torch.device) -> Iterator[torch.cuda.CUDAGraph]:
-    """A graph of what is launched inside on this thread, and not yet done. Other threads may use the GPU meanwhile.
+    """A graph of what is launched inside on this thread, and not yet done. Other threads may use the GPU meanwhile, but
+    not its random numbers.
 
     What begins the first graph puts the state of PyTorch's generator on the GPU. Where that finds no memory, the graph
     is broken so that PyTorch 2.11 aborts the process when it is freed; so room for it is made before there is a graph.

@@ -269,7 +269,8 @@ def test_a_graph_is_recorded_while_another_thread_uses_the_gpu() -> None:
 
     def work() -> None:
         while not stop.is_set():
-            float((torch.rand(300, 300).to(device) @ torch.rand(300, 300, device=device)).sum())  # takes memory, waits
+            ones = torch.rand(300, 300).to(device)
+            float((ones @ ones.mT).sum())  # takes memory, and waits
             torch.cuda.empty_cache()
 
     with ThreadPoolExecutor(1) as pool:

@@ -47,8 +47,9 @@ def cross_fit(
     start, models = first_gaussians(small, config, device=device, seed=seed), []
     for fold in range(FOLDS):
         others = [view for i, view in enumerate(small) if fold_of(i) != fold]
-        result = train(others, config, device=device, seed=seed, start=start)
-        log.info("model %d of %d for cross-fitting: %.1f dB in %.1f s", fold + 1, FOLDS, result.psnr, result.seconds)
+        name = f"model {fold + 1} of {FOLDS} for cross-fitting"
+        result = train(others, config, device=device, seed=seed, start=start, name=name)
+        log.info("%s: %.1f dB in %.1f s", name, result.psnr, result.seconds)
         models.append(result.gaussians.detached())
     return models
 

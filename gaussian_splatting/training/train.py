@@ -65,18 +65,20 @@ def train(
     checkpoint: Path | None = None,
     evaluate_views: Sequence[View] | None = None,
     start: Gaussians | None = None,
+    name: str = "train",
 ) -> TrainResult:
     """Fits Gaussians to the views. On the CPU the same arguments give the same bits, interrupted and resumed or not.
 
     With `checkpoint`, progress is kept in that file and an interrupted run goes on from it; it is left in place.
     `start`: what to begin with instead of `first_gaussians` of the views; the same one for runs of one checkpoint.
+    Progress is shown under `name`.
     Raises ValueError if there are no views, or their sizes differ.
     """
     if not views:
         raise ValueError("training needs at least one view")
     check_sizes(views)
     run = _Run.start(list(views), config, torch.device(device), seed, checkpoint, start)
-    run.go_on(before_one_color(evaluate_views or [], run.backdrop))
+    run.go_on(before_one_color(evaluate_views or [], run.backdrop), name)
     sample = run.corrected_views(run.loss.background)[:: max(1, len(views) // _PSNR_VIEWS)]
     model = run.state.gaussians()
     psnr = mean_psnr(model, sample, run.loss.background)
@@ -141,12 +143,12 @@ class _Run:
         run.seconds += time.perf_counter() - began
         return run
 
-    def go_on(self, evaluate_views: Sequence[View]) -> None:
+    def go_on(self, evaluate_views: Sequence[View], name: str) -> None:
         """Runs from the present iteration to the last."""
         order = view_order(len(self.views), self.config, _generator(self.seed, 0))
         rates = learning_rates(self.config, self.views)
         loss_sum, loss_steps, saved = 0.0, 0, time.perf_counter()
-        with progress(desc="train", total=self.config.iterations, initial=self.iteration) as bar:
+        with progress(desc=name, total=self.config.iterations, initial=self.iteration) as bar:
             for stop in self.config.stops(_TICK):
                 if stop <= self.iteration:
                     continue
