@@ -40,6 +40,23 @@ def test_clutter_far_from_the_object_does_not_count_and_a_defect_does() -> None:
     assert torch.equal(pairs.queries[..., 30:35, 30:35], query[..., 30:35, 30:35])
 
 
+def test_the_noise_of_a_backdrop_does_not_count_and_a_burr_and_noise_on_the_object_do() -> None:
+    on_black, alpha = drawn()
+    clean = on_black + (1 - alpha[:, None]) * 0.5
+    noise = 0.01 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    query = clean + noise
+    burr = (slice(None), slice(None), slice(2, 5), slice(2, 5))
+    query[burr] = 0.3
+    pairs = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0))
+    differs = (pairs.queries - pairs.renderings).abs().amax(1)
+    beside = ~pairs.shown
+    assert torch.equal(pairs.queries[burr], query[burr])
+    assert (differs[beside] > 0).sum() <= 9 + 2, "one pixel in 10,000, and the burr"
+    assert torch.equal(
+        pairs.queries[pairs.shown[:, None].expand_as(query)], query[pairs.shown[:, None].expand_as(query)]
+    )
+
+
 def test_around_a_cut_out_part_nothing_counts_and_on_it_a_defect_does_in_full() -> None:
     on_black, alpha = drawn()
     clutter = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -176,7 +176,18 @@ def test_noise_is_allowed_for_on_the_object_and_beside_it() -> None:
     shown = torch.zeros(1, 32, 32, dtype=torch.bool)
     shown[:, 8:24, 8:24] = True
     ratio = torch.where(shown, 1.5, 40.0) + torch.zeros(1, 32, 32)
-    allowed = _own_noise(ratio, shown, usual=0.5)
+    allowed = _own_noise(ratio, shown, usual=0.5, reach=2)
     assert allowed[shown].unique().item() == 1.0
     assert allowed[~shown].unique().item() == 40.0
-    assert _own_noise(ratio, shown, usual=2.0)[shown].unique().item() == 0.0  # quieter than usual is no reason
+    assert _own_noise(ratio, shown, usual=2.0, reach=2)[shown].unique().item() == 0.0  # quieter than usual is no reason
+
+
+def test_ringing_all_around_the_object_is_allowed_for_and_a_burr_is_not() -> None:
+    shown = torch.zeros(1, 64, 64, dtype=torch.bool)
+    shown[:, 20:44, 20:44] = True
+    ringing, burr = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
+    ringing[:, 15:49, 15:49] = 5.0
+    burr[:, 30:34, 44:52] = 5.0
+    allowed = _own_noise(ringing, shown, usual=0.5, reach=5)
+    assert allowed[0, 18, 30] == 5.0 and allowed[0, 47, 47] == 5.0 and allowed[0, 10, 30] == 0.0
+    assert _own_noise(burr, shown, usual=0.5, reach=8).max() == 0.0

@@ -9,6 +9,7 @@ from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.geometry import rigid, so3_exp
 from gaussian_splatting.pose.types import PoseEstimate
+from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 from PAD_utils.pose import bank as bank_module
 from PAD_utils.pose.bank import bank_retriever, fibonacci_sphere, make_bank, view_sphere
@@ -153,3 +154,23 @@ def test_localize_times_both_stages_and_passes_the_hypotheses_on(model: Gaussian
     assert found.seconds_retrieve > 0 and found.seconds_refine >= 0
     with pytest.raises(ValueError, match="at least 1"):
         localize(model, pictures, cameras, gallery_retriever(gallery, "cpu"), Keep(), hypotheses=0)
+
+
+@pytest.mark.parametrize("color", [(128, 128, 128), (200, 165, 125), (20, 40, 90)])
+def test_an_object_that_lies_elsewhere_is_found_as_well_and_so_are_its_neighbors(
+    model: Gaussians, gallery: list[View], color: tuple[int, int, int]
+) -> None:
+    """The bank shows it on white. Neighbors in the same batch keep their first poses."""
+    blank = [camera_at((1, y, 0.3)) for y in (-0.6, 0.1, 0.8)]
+    retriever = gallery_retriever(gallery, "cpu")
+    on_white = torch.stack([photograph(model, camera) for camera in blank])
+    moved = on_white.clone()
+    for i in (0, 2):
+        drawn = render(model, [blank[i]], tuple(c / 255 for c in color)).image[0].clamp(0, 1)
+        moved[i] = (255 * drawn.permute(1, 2, 0)).round().byte()
+    wanted, found = (retriever.hypotheses(pictures, blank, 4) for pictures in (on_white, moved))
+    for i in (0, 2):
+        nearest = [min(pose_error(one, blank[i]).rotation_deg for one in cameras[i]) for cameras in (wanted, found)]
+        assert nearest[1] < nearest[0] + 2
+    for one, same in zip(found[1], wanted[1], strict=True):
+        torch.testing.assert_close(one.cam_from_world, same.cam_from_world)

@@ -19,6 +19,7 @@ from PAD_utils.pose.silhouette import ANGLES, Reduction, Thumbnails, make_thumbn
 _SHORTLIST = 96  # candidates per query that the trimmed comparison looks at
 _TRIMMED = 0.25  # share of the object that may be wrong without being counted: a missing part, a stain
 _APART_DEG = 12.0  # hypotheses are at least this far apart; refinement converges from 15 to 20 degrees
+_OTHER = 0.03  # difference of a backdrop's color in [0, 1] from which on it may be another one
 _QUERY_CHUNK = 16
 _FEW_QUERIES = 4  # more keep a GPU busy by themselves
 _MOST_RECORDED = 8  # sizes of pictures and numbers of queries
@@ -66,29 +67,37 @@ class BankRetriever:
         half = replace(bank.thumbnails, polar=bank.thumbnails.polar.half().float())
         self.bank = bank = replace(bank, thumbnails=half)
         self._spectrum, self._mean = _spectrum(bank.thumbnails.polar, None)
+        self._background = bank.thumbnails.background.median(0).values
+        self._background_levels = 255 * self._background.cpu()
         self._recordings: dict[tuple[object, ...], Recording[Tensor]] = {}
 
     def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
         """See `Retriever`: at least 12 degrees apart, the best by trimmed difference first."""
-        found: list[list[Camera]] = []
-        for chunk in images.split(_QUERY_CHUNK):
-            blank = cameras[len(found) : len(found) + len(chunk)]
-            poses = self._looked_up(chunk.to(self.bank.cam_from_world.device), blank).double().cpu()
-            found += [
-                [camera.moved(pose) for pose in _apart(candidates, count)]
-                for camera, candidates in zip(blank, poses, strict=True)
-            ]
-        return found
+        found: dict[int, list[Camera]] = {}
+        elsewhere = self._elsewhere(images)
+        for kind in (False, True):
+            alike = [i for i, other in enumerate(elsewhere) if other == kind]
+            for first in range(0, len(alike), _QUERY_CHUNK):
+                some = alike[first : first + _QUERY_CHUNK]
+                poses = self._looked_up(images[some], [cameras[i] for i in some], kind).double().cpu()
+                found |= {
+                    i: [cameras[i].moved(pose) for pose in _apart(candidates, count)]
+                    for i, candidates in zip(some, poses, strict=True)
+                }
+        return [found[i] for i in range(len(images))]
 
-    def _looked_up(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera]) -> Float[Tensor, "q s 4 4"]:
+    def _looked_up(
+        self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], elsewhere: bool
+    ) -> Float[Tensor, "q s 4 4"]:
         """The poses of the shortlist, best first; of few pictures on a GPU by a recorded graph."""
         height, width = images.shape[1:3]
         size, *lens = reduction(height, width, cameras)
+        images = images.to(self._background.device)
 
         def ranked(x: list[Tensor]) -> Tensor:
-            return self._ranked(thumbnails(x[0], Reduction(size, *x[1:])))
+            return self._ranked(thumbnails(x[0], Reduction(size, *x[1:])), elsewhere)
 
-        inputs, key = [images, *(x.to(images.device) for x in lens)], (images.shape, size)
+        inputs, key = [images, *(x.to(images.device) for x in lens)], (images.shape, size, elsewhere)
         few = images.is_cuda and len(images) <= _FEW_QUERIES
         if not few or (key not in self._recordings and len(self._recordings) >= _MOST_RECORDED):
             return ranked(inputs)
@@ -96,10 +105,25 @@ class BankRetriever:
             self._recordings[key] = Recording(ranked, inputs)
         return self._recordings[key](inputs)
 
-    def _ranked(self, queries: Thumbnails) -> Float[Tensor, "q s 4 4"]:
+    def _elsewhere(self, images: UInt8[Tensor, "q h w 3"]) -> list[bool]:
+        """Whether each picture may show another backdrop than the bank's, by its border."""
+        border = torch.cat((images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]), dim=1)
+        away = border.median(dim=1).values.cpu() - self._background_levels
+        return (away.abs() > 255 * _OTHER).any(1).tolist()
+
+    def _ranked(self, queries: Thumbnails, elsewhere: bool) -> Float[Tensor, "q s 4 4"]:
+        """Where the backdrop has another color, either the light has changed, which changes all colors alike, or the
+        object lies elsewhere and has its own: both are looked for."""
+        kinds = [queries, queries.before(self._background)] if elsewhere else [queries]
+        costs, poses = zip(*(self._candidates(kind) for kind in kinds), strict=True)
+        order = torch.cat(costs, dim=1).argsort(dim=1, stable=True)
+        return torch.gather(torch.cat(poses, dim=1), 1, order[..., None, None].expand(-1, -1, 4, 4))
+
+    def _candidates(self, queries: Thumbnails) -> tuple[Float[Tensor, "q s"], Float[Tensor, "q s 4 4"]]:
+        """The poses of the shortlist, and what share of the query each leaves unexplained."""
         view, roll = self._shortlist(queries)
-        order = self._trimmed_cost(queries, view, roll).argsort(dim=1, stable=True)
-        return torch.gather(self._poses(queries, view, roll), 1, order[..., None, None].expand(-1, -1, 4, 4))
+        energy = queries.polar.square().flatten(1).sum(1, keepdim=True).clamp_min(1e-12)
+        return self._trimmed_cost(queries, view, roll) / energy, self._poses(queries, view, roll)
 
     def _shortlist(self, queries: Thumbnails) -> tuple[Int[Tensor, "q s"], Int[Tensor, "q s"]]:
         """Views and rolls (in angle steps) of the highest correlations; of each view only local maxima over the

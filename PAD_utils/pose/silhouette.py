@@ -7,7 +7,7 @@ roll is a shift along the angle, so one Fourier transform compares all rolls at 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -42,6 +42,13 @@ class Thumbnails:
     def cat(self, other: "Thumbnails") -> "Thumbnails":
         """These and then the others."""
         return Thumbnails(*(torch.cat((a, b)) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def before(self, background: Float[Tensor, "3"]) -> "Thumbnails":
+        """The same objects before a backdrop of this color in [0, 1]."""
+        mask = self.polar[:, CHANNELS - 1 : CHANNELS] / _SILHOUETTE_WEIGHT
+        color = self.polar[:, : CHANNELS - 1] + mask * (background - self.background)[:, :, None, None]
+        polar = torch.cat((color, self.polar[:, CHANNELS - 1 :]), dim=1)
+        return replace(self, polar=polar, background=background.expand_as(self.background))
 
 
 class Reduction(NamedTuple):

@@ -10,12 +10,14 @@ from torch import Tensor
 from PAD_utils.score import resample
 from PAD_utils.score.levels import PAIRS_PER_BATCH, Levels, ScoreConfig, compare_levels, usual_size
 from PAD_utils.score.noise import NoiseResponse
-from PAD_utils.score.normality import Normality, median_ratio, typical_expected
+from PAD_utils.score.normality import Normality, median_ratio, quantile_ratio, typical_expected
 from PAD_utils.score.pyramid import FeaturePyramid
 
 __all__ = ["Ratios", "ScoreConfig", "Scores", "median_filtered", "ratios_of", "score_pairs", "score_ratios"]
 
 _ORDINARY = 0.25  # ratios of squared residuals to what is expected, below which differences hardly count
+_BLOCK = 8  # pixels of the compared size, as of JPEG: how far its ringing reaches
+_QUARTILE = 0.75
 _USUAL_WEIGHT = 2.0  # of what is usual at a place, against 1 for what is expected anywhere
 _COLOR_WEIGHT = 2.0  # of the colors among the levels: the one level that is not blurred by a network
 
@@ -125,7 +127,8 @@ def ratios_of(levels: Levels, normality: Normality | None) -> Ratios:
     ):
         expected = normality.expected(i, rendered) if normality else typical_expected(rendered, shown)
         ratio = (difference.square() / expected).mean(1)
-        own_noise = _own_noise(ratio, shown, normality.noise[i] if normality else 1.0)
+        reach = max(1, round(_BLOCK * ratio.shape[-1] / levels.differences[0].shape[-1]))
+        own_noise = _own_noise(ratio, shown, normality.noise[i] if normality else 1.0, reach)
         ratios.append((median_filtered(ratio) if i == 0 else ratio) / (1 + own_noise))
     return Ratios(ratios, levels.size, levels.window, levels.noise)
 
@@ -143,13 +146,28 @@ def _against_usual(
     return ratio / (1 + _USUAL_WEIGHT * resample.apply(rows, inside, columns))
 
 
-def _own_noise(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"], usual: float) -> Float[Tensor, "b h w"]:
+def _own_noise(
+    ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"], usual: float, reach: int
+) -> Float[Tensor, "b h w"]:
     """How much more is to be expected because of the query's own noise, which touches all of it and so shows in the
     median ratio: on the object by as much as the median exceeds the usual one, beside it by all of the median, for
-    there a good view without noise has no residual. Squares of independent errors add."""
+    there a good view without noise has no residual. Squares of independent errors add.
+
+    JPEG rings beside outlines alone, up to `reach` from the object, all around it: there the third quartile counts. A
+    burr fills less of that ring."""
     on_object = (median_ratio(ratio, shown) - usual).clamp_min(0)
     beside = median_ratio(ratio, ~shown)
-    return torch.where(shown, on_object[:, None, None], beside[:, None, None])
+    near = _within_reach(shown, reach) & ~shown
+    ringing = torch.maximum(beside, quantile_ratio(ratio, near, _QUARTILE))
+    around = torch.where(near, ringing[:, None, None], beside[:, None, None])
+    return torch.where(shown, on_object[:, None, None], around)
+
+
+def _within_reach(mask: Bool[Tensor, "b h w"], reach: int) -> Bool[Tensor, "b h w"]:
+    """The mask and all pixels within a square's reach."""
+    side = 2 * reach + 1
+    across = F.max_pool2d(mask[:, None].float(), (1, side), 1, (0, reach))
+    return F.max_pool2d(across, (side, 1), 1, (reach, 0))[:, 0] > 0
 
 
 def median_filtered(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:

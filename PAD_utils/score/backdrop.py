@@ -1,10 +1,11 @@
 """What lies beside the object in a photograph: its backdrop may be another one than that of the good views.
 
 Which pixels show the object is told by the model's alpha at the pose that was found, never by a color. The rendering is
-laid over the photograph's own backdrop color. Where that backdrop is not plain, the photograph counts only within a
-margin around the object: as far as a burr or a shifted part may reach. Around a part that had to be cut out of its
-surroundings, nothing tells a burr from clutter: there only what the model covers counts, in the photograph as it was
-taken, for cut-outs err along the outline and inside.
+laid over the photograph's own backdrop color, and what differs beside it by no more than that backdrop's own noise does
+not count. Where that backdrop is not plain, the photograph counts only within a margin around the object: as far as a
+burr or a shifted part may reach. Around a part that had to be cut out of its surroundings, nothing tells a burr from
+clutter: there only what the model covers counts, in the photograph as it was taken, for cut-outs err along the outline
+and inside.
 """
 
 from typing import NamedTuple
@@ -21,6 +22,10 @@ _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray leve
 _OBJECT = 0.03  # alpha above which a pixel shows the object
 _FEWEST = 0.01  # of the picture: fewer pixels beside the object do not tell the color of the backdrop
 _PLAIN = 0.03  # robust deviation of a plain backdrop's pixels, noise of a sensor included
+_NOISE = (
+    3.3  # medians of how far a backdrop's pixels stray that one in 10,000 exceeds: the largest of three normal ones
+)
+_MOST_NOISE = 0.17  # more is no noise
 _MARGIN = 0.05  # of the longer side
 _FOLDS = 2.5  # tolerances of the backdrop within which its deepest folds stay
 _SAMPLED = 3  # pixels, from one that a median reads to the next
@@ -53,9 +58,12 @@ def over_backdrop(
     color = torch.where(enough[:, None], color, torch.tensor(usual).to(queries))[..., None, None]
     renderings = (on_black + (1 - alpha[:, None]) * color).clamp(0, 1)
     stray = (queries - color).abs().amax(1, keepdim=True)
-    plain = NORMAL_FROM_MAD * _median(stray, beside)[:, 0] < _PLAIN
-    counts = plain[:, None, None] | _widened(alpha > 0.5, round(_MARGIN * max(alpha.shape[1:])))
-    return Pairs(torch.where(counts[:, None], queries, renderings), renderings, alpha > _OBJECT)
+    usual_stray, shown = _median(stray, beside)[:, 0, None, None], alpha > _OBJECT
+    plain = NORMAL_FROM_MAD * usual_stray < _PLAIN
+    counts = plain | _widened(alpha > 0.5, round(_MARGIN * max(alpha.shape[1:])))
+    noise = (_NOISE * usual_stray).clamp_max(_MOST_NOISE)
+    counts &= shown | ((queries - renderings).abs().amax(1) > noise)
+    return Pairs(torch.where(counts[:, None], queries, renderings), renderings, shown)
 
 
 def without_folds(pairs: Pairs, backdrop: Backdrop) -> Pairs:

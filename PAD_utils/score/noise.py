@@ -13,6 +13,7 @@ from torch import Tensor
 
 _QUANTILE = 0.2  # of what the filter finds: the flattest fifth of the object, where structure does not add
 _OF_WHITE_NOISE = 0.4924  # that quantile of the mean of three half-normal numbers, in their standard deviation
+_ONE_IN_100 = 2.33  # standard deviations
 _FEWEST = 5  # good views that tell how scores change under noise
 
 
@@ -63,8 +64,10 @@ def learn_response(
     (first) and with more and more noise added.
 
     Noise lifts the scores of most good views a little and lowers the highest, for what is expected grows. So the
-    threshold under noise keeps its place above the mean, in units of the spread above it. No good view is judged as
-    noisy, for the threshold comes from their scores. None for too few views, or for ones without any residual.
+    threshold under noise keeps its place above the mean, in units of the spread above it; but where noise decides the
+    scores, views that scored low rise most, and then one in a hundred of the noisy scores may exceed it, as if they
+    were normal. No good view is judged as noisy, for the threshold comes from their scores. None for too few views, or
+    for ones without any residual.
     """
     if len(scores[0]) < _FEWEST or threshold <= 0:
         return None
@@ -75,8 +78,9 @@ def learn_response(
         if beyond <= excess[-1]:  # the good views are as noisy themselves
             continue
         noisy_mean, noisy_spread = _mean_and_rise(noisy)
+        kept = noisy_mean + (threshold - mean) * min(1.0, noisy_spread / spread)
         excess.append(beyond)
-        factor.append((noisy_mean + (threshold - mean) * min(1.0, noisy_spread / spread)) / threshold)
+        factor.append(max(kept, noisy_mean + _ONE_IN_100 * float(np.std(noisy))) / threshold)
     return NoiseResponse(usual, excess, factor)
 
 

@@ -89,9 +89,19 @@ class NormalityStatistics:
 
 def median_ratio(ratio: Float[Tensor, "b h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b"]:
     """The median over the object of each picture, of evenly sampled pixels; 1 where none is shown."""
+    return _sampled(ratio, shown).nanmedian(1).values.nan_to_num(1.0)
+
+
+def quantile_ratio(ratio: Float[Tensor, "b h w"], where: Bool[Tensor, "b h w"], share: float) -> Float[Tensor, "b"]:
+    """The quantile over the marked pixels of each picture, evenly sampled; 0 where none is marked."""
+    return _sampled(ratio, where).nanquantile(share, dim=1).nan_to_num(0.0)
+
+
+def _sampled(ratio: Float[Tensor, "b h w"], where: Bool[Tensor, "b h w"]) -> Float[Tensor, "b n"]:
+    """Some of the pixels, evenly spread, NaN where they are not marked."""
     step = max(1, round((ratio.shape[1] * ratio.shape[2] / _SAMPLES) ** 0.5))
-    ratio, shown = ratio[:, ::step, ::step], shown[:, ::step, ::step]
-    return ratio.masked_fill(~shown, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(1.0)
+    ratio, where = ratio[:, ::step, ::step], where[:, ::step, ::step]
+    return ratio.masked_fill(~where, torch.nan).flatten(1)
 
 
 def typical_expected(rendered: Float[Tensor, "b c h w"], shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:

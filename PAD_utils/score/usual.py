@@ -179,7 +179,7 @@ class Comparer:
         except ValueError:  # too few views
             return usual
         highest = np.argsort(usual.fresh_scores)[: -_NOISY_VIEWS // 2 - 1 : -1]
-        chosen = sorted({*highest.tolist(), *_thinned(range(first, first + len(teachers)), _NOISY_VIEWS // 2)})
+        chosen = sorted({*highest.tolist(), *_thinned(range(first + len(teachers)), _NOISY_VIEWS // 2)})
         noisy = [*self._groups(seen[:first], normality, 0, [i for i in chosen if i < first])]
         noisy += self._groups(teachers, own, first, [i - first for i in chosen if i >= first])
         clean = _Judged([judged.scores[i] for i in chosen], [judged.noise[i] for i in chosen])

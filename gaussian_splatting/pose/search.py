@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gaussian_splatting.gaussians import Gaussians
-from gaussian_splatting.pose.pyramid import blur, shrink
+from gaussian_splatting.pose.pyramid import blur, border_color, shrink
 from gaussian_splatting.pose.solve import DAMPING
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _JUDGED_SCALE = 0.05  # of its residuals
 # edges, which hold the pose, for outliers.
 _LEAST_SCALE = {"huber": 0.1, "tukey": 0.03}
 _BASIN_DEG = 5.0  # poses nearer to each other than this will end at the same place
+_NOISE_REACH = 2.2  # spreads of the border that one in 10,000 pixels of a noisy background exceeds
 _BOX_VARIANCE = 1 / 12  # px^2, of averaging over a pixel
 
 
@@ -117,13 +118,15 @@ def judged(scene: Scene, state: PoseState) -> NormalEquations:
     return _evaluate(scene, pictures, state, _drawn(scene, state), pictures.intrinsics[state.picture], "huber")
 
 
-def null_cost(scene: Scene) -> Float[Tensor, "q"]:
-    """The cost of explaining each picture by its background alone."""
-    images = scene.pictures[JUDGED_PX].images
-    difference = images.to(scene.background.dtype) / 255 - scene.background[:, None, None]
+def null_cost(scene: Scene) -> tuple[Float[Tensor, "q"], Float[Tensor, "q"]]:
+    """The cost of explaining each picture by its background alone, and what of it is that background's own noise."""
+    images = scene.pictures[JUDGED_PX].images.to(scene.background.dtype) / 255
+    difference = images - scene.background[:, None, None]
     scale = torch.full_like(difference[:, :1, :1, 0], _JUDGED_SCALE)
     cost = robust_weights("huber", scale, difference.square().mean(3).sqrt())[1]
-    return cost.sum(2).sum(1)  # rows first: a sum to one number is split among threads
+    _, spread = border_color(images.permute(0, 3, 1, 2))
+    noise = torch.where(difference.abs().amax(3) <= _NOISE_REACH * spread[:, None, None], cost, 0)
+    return cost.sum(2).sum(1), noise.sum(2).sum(1)  # rows first: a sum to one number is split among threads
 
 
 def _descend(

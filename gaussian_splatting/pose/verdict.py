@@ -84,7 +84,9 @@ def measure_fit(
 
 
 def fit_facts(scene: Scene, cost: Float[Tensor, "q"]) -> Float[Tensor, "two q"]:
-    """Unexplained share and contrast of each picture whose pose costs so much at JUDGED_PX."""
-    null = null_cost(scene)
+    """Unexplained share and contrast of each picture whose pose costs so much at JUDGED_PX. No pose explains the noise
+    of the background, which is no contrast either."""
+    null, noise = null_cost(scene)
     pixels = scene.pictures[JUDGED_PX].images[0, :, :, 0].numel()
-    return torch.stack((cost / null.clamp_min(1e-12), null / pixels))
+    contrast = null - noise
+    return torch.stack(((cost - noise).clamp_min(0) / contrast.clamp_min(1e-12), contrast / pixels))
