@@ -217,7 +217,7 @@ def same_in_other_worlds(
     0, training, poses and decisions are the same to the last bit."""
     differences = {}
     for unit, shift in WORLDS:
-        copy = arguments.output / "data" / f"{unit:g}_{shift:g}" / name
+        copy = arguments.output / "data" / f"{arguments.variant}_{unit:g}_{shift:g}" / name
         if not copy.exists():
             shutil.copytree(data_path / name, copy, ignore=shutil.ignore_patterns("test", "ground_truth"))
             for file in copy.glob("transforms*.json"):
