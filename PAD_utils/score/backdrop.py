@@ -22,9 +22,7 @@ _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray leve
 _OBJECT = 0.03  # alpha above which a pixel shows the object
 _FEWEST = 0.01  # of the picture: fewer pixels beside the object do not tell the color of the backdrop
 _PLAIN = 0.03  # robust deviation of a plain backdrop's pixels, noise of a sensor included
-_NOISE = (
-    3.3  # medians of how far a backdrop's pixels stray that one in 10,000 exceeds: the largest of three normal ones
-)
+_NOISE = 3.3  # median strays of a noisy backdrop that one pixel in 10,000 exceeds, in the largest of its channels
 _MOST_NOISE = 0.17  # more is no noise
 _MARGIN = 0.05  # of the longer side
 _FOLDS = 2.5  # tolerances of the backdrop within which its deepest folds stay
