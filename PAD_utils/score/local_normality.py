@@ -57,7 +57,7 @@ class LocalNormality:
         `without`: for each camera the index of the view that may not have a say, since it is to be judged itself.
         """
         directions = torch.stack([_direction(camera, self.center) for camera in cameras])
-        weight = torch.exp(_KAPPA * (directions @ self.directions.T - 1))
+        weight = torch.exp(_KAPPA * (_cosines(directions, self.directions) - 1))
         for row, own in enumerate(without or ()):
             if own is not None:
                 weight[row, own] = 0
@@ -69,6 +69,12 @@ class LocalNormality:
         values = total / (pixels.sum(1, keepdim=True) + _PRIOR) + more[:, None]
         values = values[..., self.cells]
         return _drawn(gaussians, values, cameras)
+
+
+def _cosines(some: Float[Tensor, "b 3"], others: Float[Tensor, "v 3"]) -> Float[Tensor, "b v"]:
+    """Of unit vectors, written out: a library's product rounds as there are many."""
+    x, y, z = (a[:, None] * b for a, b in zip(some.unbind(1), others.unbind(1), strict=True))
+    return x + y + z
 
 
 class LocalStatistics:
