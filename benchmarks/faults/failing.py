@@ -1,11 +1,15 @@
-"""A small library that is loaded into a process before all others, by which its disk and memory fail from a chosen
-point on. Needs a C compiler (cc)."""
+"""A small library that is loaded into a process before all others, by which its disk, its memory and that of its GPU
+fail from a chosen point on; and what a job does then. Needs a C compiler (cc)."""
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks.faults.forked import run_forked
 
 _SOURCES = [Path(__file__).with_name(f"failing_{what}.c") for what in ("disk", "memory", "gpu")]
 _PRELOADED = "SPLATPOSE_FAILING"
@@ -31,3 +35,24 @@ def failing() -> ctypes.CDLL:
     for count in ("calls", "allocations", "gpu_requests"):
         getattr(library, f"faults_{count}").restype = ctypes.c_long
     return library
+
+
+def struck(
+    trouble: Callable[[], None],
+    job: Callable[[Path], Callable[[], int]],
+    differing: Callable[[Path], list[str]],
+    folder: Path,
+) -> tuple[str, str | None]:
+    """How a job ends that trouble strikes, "done" or "refused", and what went wrong then or when it went on without:
+    None, if it left nothing `differing` from what it leaves undisturbed."""
+    output = folder / "trial"
+    shutil.rmtree(output, ignore_errors=True)
+    ending = run_forked(lambda: (trouble(), job(output)())[1], folder)
+    again = run_forked(job(output), folder)
+    if ending.misbehavior:
+        return "fault", f"{ending.misbehavior} ... {ending.err[-1500:]}"
+    if again.code:
+        return "fault", f"does not go on: {again.code} {again.err[-1500:]}"
+    if wrong := differing(output):
+        return "fault", f"other results: {wrong[:5]}"
+    return "done" if ending.code == 0 else "refused", None

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.faults import tiny
-from benchmarks.faults.failing import failing, preload
-from benchmarks.faults.forked import Ending, run_forked, warm_up
+from benchmarks.faults.failing import failing, preload, struck
+from benchmarks.faults.forked import run_forked, warm_up
 from benchmarks.faults.memory import address_space, limit_address_space, most_address_space, simple_heap
 from benchmarks.faults.workers import Outcome, Trials, in_time
 
@@ -33,6 +33,10 @@ class Undisturbed:
     job: Callable[[Path], Callable[[], int]]
     results: dict[str, object]
     points: dict[str, int]
+
+    def differing(self, output: Path) -> list[str]:
+        """Which files of a folder are not as it leaves them."""
+        return tiny.differences(self.results, tiny.snapshot(output))
 
 
 def prepare(seed: int, workspace: Path) -> Trials:
@@ -58,30 +62,13 @@ def prepare(seed: int, workspace: Path) -> Trials:
                 known[kind].points[kind] * draw.random() ** (2 if kind == _LIMIT else 1)
             )  # most of it late, at once
             threads = draw.choice((1, 4)) if kind == _LIMIT else 1  # each has a stack
-            ended, fault = _trial(known[kind], _troubled(kind, at * threads, threads), folder)
+            of = known[kind]
+            ended, fault = struck(_troubled(kind, at * threads, threads), of.job, of.differing, folder)
             if sources != (tiny.snapshot(small), tiny.snapshot(larger)):
                 fault = "the source pictures were changed"
             yield Outcome(number, {f"{kind}: {ended}": 1}, fault=fault and f"{kind} at {at}: {fault}")
 
     return trials
-
-
-def _trial(known: Undisturbed, trouble: Callable[[], None], folder: Path) -> tuple[str, str | None]:
-    """How the job ends when trouble strikes there, and what went wrong then or when it went on."""
-    output = folder / "trial"
-    shutil.rmtree(output, ignore_errors=True)
-    ending = run_forked(lambda: (trouble(), known.job(output)())[1], folder)
-    again = run_forked(known.job(output), folder)
-    fault = _fault(ending, again, tiny.differences(known.results, tiny.snapshot(output)))
-    return "fault" if fault else "done" if ending.code == 0 else "refused", fault
-
-
-def _fault(ending: Ending, again: Ending, wrong: list[str]) -> str | None:
-    if ending.misbehavior:
-        return f"{ending.misbehavior} ... {ending.err[-1500:]}"
-    if again.code:
-        return f"does not go on: {again.code} {again.complaint[:300]}"
-    return f"other results: {wrong[:5]}" if wrong else None
 
 
 def _undisturbed(job: Callable[[Path], Callable[[], int]], kinds: Iterable[str], workspace: Path) -> Undisturbed:
