@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import ScoreConfig, ratios_of, score_pairs
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.levels import compare_levels
-from PAD_utils.score.local_normality import LocalNormality, LocalStatistics, _cosines
+from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
 from PAD_utils.score.usual import learn_normality
 from tests.toy_scene import ball, cameras
 
@@ -121,10 +120,9 @@ def test_an_error_that_good_views_show_scores_less_and_a_new_one_as_before() -> 
 
 
 @pytest.mark.determinism
-def test_cosines_do_not_depend_on_how_many_there_are() -> None:
+def test_what_is_expected_of_a_photograph_does_not_depend_on_the_others() -> None:
     drawn = torch.Generator().manual_seed(0)
-    some, others = (F.normalize(torch.randn(n, 3, generator=drawn), dim=1) for n in (37, 61))
-    together = _cosines(some, others)
-    torch.testing.assert_close(together, some @ others.T)
-    for count in (1, 2, 3, 16):
-        assert torch.equal(_cosines(some[:count], others), together[:count])
+    local = learned({i: 4 * torch.rand(40, 40, generator=drawn) for i in range(40)})
+    together = local.expected(BALL, CAMERAS)
+    for i, camera in enumerate(CAMERAS):
+        assert torch.equal(local.expected(BALL, [camera])[0], together[i])

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from gaussian_splatting.background import measured_backdrop
+from gaussian_splatting.background import measured_backdrop, own_color
 from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.cuda_graph import Recording
 from gaussian_splatting.geometry import rigid, skew
@@ -68,23 +70,22 @@ class BankRetriever:
         self.bank = bank = replace(bank, thumbnails=half)
         self._spectrum, self._mean = _spectrum(bank.thumbnails.polar, None)
         self._background = bank.thumbnails.background.median(0).values
-        self._background_levels = 255 * self._background.cpu()
+        self._background_levels = 255 * self._background.cpu().numpy()
         self._recordings: dict[tuple[object, ...], Recording[Tensor]] = {}
 
     def hypotheses(self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], count: int) -> list[list[Camera]]:
         """See `Retriever`: at least 12 degrees apart, the best by trimmed difference first."""
-        found: dict[int, list[Camera]] = {}
-        elsewhere = self._elsewhere(images)
-        for kind in (False, True):
-            alike = [i for i, other in enumerate(elsewhere) if other == kind]
-            for first in range(0, len(alike), _QUERY_CHUNK):
-                some = alike[first : first + _QUERY_CHUNK]
-                poses = self._looked_up(images[some], [cameras[i] for i in some], kind).double().cpu()
-                found |= {
-                    i: [cameras[i].moved(pose) for pose in _apart(candidates, count)]
-                    for i, candidates in zip(some, poses, strict=True)
-                }
-        return [found[i] for i in range(len(images))]
+        found: list[list[Camera]] = []
+        for elsewhere, neighbors in groupby(self._elsewhere(image) for image in images):
+            end = len(found) + len(list(neighbors))
+            while len(found) < end:
+                some = slice(len(found), min(len(found) + _QUERY_CHUNK, end))
+                poses = self._looked_up(images[some], cameras[some], elsewhere).double().cpu()
+                found += [
+                    [camera.moved(pose) for pose in _apart(candidates, count)]
+                    for camera, candidates in zip(cameras[some], poses, strict=True)
+                ]
+        return found
 
     def _looked_up(
         self, images: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], elsewhere: bool
@@ -105,11 +106,9 @@ class BankRetriever:
             self._recordings[key] = Recording(ranked, inputs)
         return self._recordings[key](inputs)
 
-    def _elsewhere(self, images: UInt8[Tensor, "q h w 3"]) -> list[bool]:
-        """Whether each picture may show another backdrop than the bank's, by its border."""
-        border = torch.cat((images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]), dim=1)
-        away = border.median(dim=1).values.cpu() - self._background_levels
-        return (away.abs() > 255 * _OTHER).any(1).tolist()
+    def _elsewhere(self, image: UInt8[Tensor, "h w 3"]) -> bool:
+        """Whether a picture may show another backdrop than the bank's, by its border."""
+        return bool(np.abs(own_color(image.cpu()) - self._background_levels).max() > 255 * _OTHER)
 
     def _ranked(self, queries: Thumbnails, elsewhere: bool) -> Float[Tensor, "q s 4 4"]:
         """Where the backdrop has another color, either the light has changed, which changes all colors alike, or the

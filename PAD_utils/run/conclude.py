@@ -67,7 +67,7 @@ def write_maps_and_table(job: Job, samples: list[Sample], poses: Poses, verdicts
     rows = []
     paths = [map_path(job.folder / MAPS_FOLDER, sample.defect, sample.name) for sample in samples]
     remove_other_maps(job.folder / MAPS_FOLDER, paths)
-    parallel(lambda of: write_map(of[0], of[1].map.numpy()), list(zip(paths, verdicts.each, strict=True)))
+    parallel(lambda of: write_map(of[0], of[1].map.numpy()), zip(paths, verdicts.each, strict=True))
     for sample, verdict in zip(samples, verdicts.each, strict=True):
         rows.append(ImageRow(sample.defect, sample.name, sample.label, verdict.score, verdict.decision, seconds))
     write_table(job.folder / "images.csv", rows)

@@ -113,7 +113,7 @@ def _uncertainty(
 
 def _usual_uncertainty(directions: Float[Tensor, "v 3"], pixels: Float[Tensor, "v c"]) -> float:
     """The median over all pixels of all good views, each view without its own part."""
-    weight = torch.exp(_KAPPA * (directions @ directions.T - 1)).fill_diagonal_(0)
+    weight = torch.exp(_KAPPA * (_cosines(directions, directions) - 1)).fill_diagonal_(0)
     best = pixels.amax(0)
     found = torch.stack([_uncertainty(row[None], pixels, best)[0] for row in weight]).flatten()
     order = found.argsort()
