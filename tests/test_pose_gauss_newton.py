@@ -214,3 +214,20 @@ def test_a_pose_does_not_depend_on_the_other_pictures(model: Gaussians, refiner:
         (alone,) = refiner.refine(model, pictures[i : i + 1], starts[i : i + 1])
         assert torch.equal(alone.camera.cam_from_world, together[i].camera.cam_from_world)
         assert alone.cost == together[i].cost
+
+
+def test_noise_of_the_background_alone_is_not_taken_for_a_wrong_pose(model: Gaussians) -> None:
+    true = camera_at((0.4, -0.7, 0.5), SIZE, SIZE)
+    drawn = render(model, [true], (0.5, 0.5, 0.5))
+    noise = (1 - drawn.alpha[0, ..., None]) * torch.randn(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
+    still, noisy = (
+        (255 * drawn.image[0].clamp(0, 1).permute(1, 2, 0) + level * noise).round().clamp(0, 255).to(torch.uint8)
+        for level in (0, 8)
+    )
+    unexplained = []
+    for picture in (still, noisy):
+        camera = disturbed(true, model, 8, 0.05, 5)
+        estimate = GaussNewtonRefiner().refine(model, picture[None], [[camera]])[0]
+        assert estimate.converged and estimate.unexplained is not None
+        unexplained.append(estimate.unexplained)
+    assert unexplained[1] < unexplained[0] + 0.02
