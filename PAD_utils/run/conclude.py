@@ -17,7 +17,7 @@ from PAD_utils.report.report import ReportImage, Whole, write_report
 from PAD_utils.report.scene import Scene
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import Verdicts
-from PAD_utils.run.steps import Model, Poses
+from PAD_utils.run.steps import Model, Poses, seconds_of_model
 from PAD_utils.run.summary import Decided, count_decisions, summary
 from PAD_utils.run.tracking import log_figures
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED
@@ -124,7 +124,7 @@ def measure(
         **facts_of_run(job, model),
         "decision": decision_figures(samples, verdicts),
         "seconds": {
-            "train": model.train_seconds,
+            **seconds_of_model(job, model),
             "retrieve_per_image": poses.retrieve_seconds,
             "refine_per_image": poses.refine_seconds,
             "score_per_image": verdicts.score_seconds,

@@ -26,7 +26,7 @@ from PAD_utils.run.outputs import pose_facts
 from PAD_utils.run.parts import judge_parts, part_figures
 from PAD_utils.run.photograph_log import Row
 from PAD_utils.run.photographs import Inspected
-from PAD_utils.run.steps import Model, source_of
+from PAD_utils.run.steps import Model, seconds_of_model, source_of
 from PAD_utils.run.summary import Decided, count_decisions, summary
 from PAD_utils.run.tracking import log_figures
 from PAD_utils.score.calibration import NOT_LOCALISED
@@ -100,7 +100,7 @@ def measure_inspection(job: Job, model: Model, inspector: Inspector, rows: Seque
         "decision": None if calibration is None else {**asdict(calibration), **unknown},
         "decisions": count_decisions(decided(rows)),
         "seconds": {
-            "train": model.train_seconds,
+            **seconds_of_model(job, model),
             "retrieve_per_image": retrieve,
             "refine_per_image": refine,
             "score_per_image": score,

@@ -1,6 +1,7 @@
 """The first steps of the main job: pictures, model, inspector, poses. Each takes what the one before returned."""
 
 import logging
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -164,13 +165,17 @@ def open_inspector(
                 inspector.calibrate(config.false_alarm_rate)
             return inspector
     views, said = split_by_name(gallery, model.held_out), len(job.warnings)
+    began = time.perf_counter()
+    folds = make_folds(job, views, score)
+    folded = time.perf_counter()
     retriever = make_retriever(job, model, gallery)
     inspector = Inspector(
         model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,
-        refiner=refiner, folds=make_folds(job, views, score),
+        refiner=refiner, folds=folds,
     )  # fmt: skip
     inspector.save(folder)
-    job.ledger.record("inspector", key, {"warnings": job.warnings[said:]})
+    seconds = {"cross_fitting": folded - began, "calibration": time.perf_counter() - folded}
+    job.ledger.record("inspector", key, {"warnings": job.warnings[said:], "seconds": seconds})
     return inspector
 
 
@@ -183,6 +188,12 @@ def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
     whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations), config.sh_degree)
     return cross_fit(views.seen, training, score, job.device, config.seed)
+
+
+def seconds_of_model(job: Job, model: Model) -> dict[str, float | None]:
+    """What metrics.json says of how long it took until photographs could be judged; None: not known to this folder."""
+    known = (job.ledger.last("inspector") or {}).get("seconds", {})
+    return {"train": model.train_seconds, **{stage: known.get(stage) for stage in ("cross_fitting", "calibration")}}
 
 
 def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Inspector, samples: list[Sample]) -> Poses:
