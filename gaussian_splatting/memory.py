@@ -12,6 +12,8 @@ def give_back(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+        # Of every graph that was recorded, PyTorch 2.11 keeps lists of page-locked blocks (47 kB) until this is called.
+        getattr(torch._C, "_host_emptyCache", lambda: None)()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc alone
     if trim is not None:
         trim(0)

@@ -14,8 +14,9 @@ from diff_gaussian_rasterization.cpu import pose_step as cpu_pose_step
 from diff_gaussian_rasterization.cuda import pose_step as cuda_pose_step
 from diff_gaussian_rasterization.cuda.rasterize import project_and_bin
 
-from gaussian_splatting.cuda_graph import Recording
+from gaussian_splatting.cuda_graph import Recording, captured
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.memory import give_back
 from gaussian_splatting.pose import graph
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.simplify import merged
@@ -39,6 +40,7 @@ from tests.splat_scenes import (
     variant,
     wide_scene,
 )
+from tests.test_memory import resident
 from tests.test_pose_equations import make_case
 from tests.test_pose_step import assert_same
 from tests.test_pose_step import steps as pose_steps
@@ -294,6 +296,24 @@ def test_a_graph_that_finds_no_memory_ends_in_an_error_that_can_be_caught() -> N
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "refused\n"), ended.stderr
+
+
+def test_graphs_that_are_gone_leave_nothing_in_memory() -> None:
+    device, count = torch.device("cuda", 0), 300
+    x = torch.ones(8, device=device)
+
+    def record_and_forget() -> None:
+        with captured(device):
+            x.mul_(2)
+
+    for _ in range(40):  # streams come from a pool of 32, and each is made when it is first used
+        record_and_forget()
+    give_back(device)
+    before = resident()
+    for _ in range(count):
+        record_and_forget()
+    give_back(device)
+    assert (resident() - before) / count < 10_000  # bytes a graph
 
 
 def test_a_recorded_score_is_the_score() -> None:
