@@ -21,7 +21,7 @@ from PAD_utils.score.normality import Normality
 from PAD_utils.score.parts import Evidence
 from PAD_utils.score.usual import Usual
 
-_VERSION = 7  # raise it when the content changes: what an older version saved is then refused by name
+_VERSION = 8  # raise it when the content changes: what an older version saved is then refused by name
 _LEARNED = {"normality": Normality, "local": LocalNormality, "places": Evidence}  # of Usual, each of tensors alone
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
 

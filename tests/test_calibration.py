@@ -72,12 +72,19 @@ def test_scores_of_views_that_training_saw_are_moved_to_the_mean_of_the_others()
     assert as_fresh(seen, []).tolist() == []
 
 
-def test_the_rate_that_so_many_scores_can_give_is_told() -> None:
-    assert calibrate(np.arange(49.0), 0.01).attainable_rate == pytest.approx(0.02)
+def test_a_rate_that_so_many_scores_cannot_show_is_not_promised() -> None:
+    scores = np.random.default_rng(0).normal(size=49)
+    strict, attainable = (calibrate(scores, rate, logarithms=True) for rate in (0.01, 0.02))
+    assert strict.attainable_rate == strict.false_alarm_rate == pytest.approx(0.02) and strict.asked_rate == 0.01
+    assert strict.threshold == attainable.threshold == upper_quantile(scores, 0.02, logarithms=True)
+    for few, rate in ((scores[:24], 0.01), (scores, 0.1)):
+        calibration = calibrate(few, rate, logarithms=True)
+        assert calibration.false_alarm_rate == calibration.asked_rate == rate
+        assert calibration.threshold == upper_quantile(few, rate, logarithms=True)
 
 
 def test_decisions() -> None:
-    calibration = Calibration(2.0, 0.01, 0.1, views=10, inflation=1.0)
+    calibration = Calibration(2.0, 0.01, 0.01, 0.1, views=10, inflation=1.0)
     assert [calibration.decide(s) for s in (1.0, 2.0, 2.1)] == [OK, OK, DEFECT]
     assert calibration.decide(9.0, localized=False) == NOT_LOCALISED
 

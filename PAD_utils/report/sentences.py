@@ -48,6 +48,11 @@ def interval(count: int, of: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def percent(rate: float) -> str:
+    """A rate for a sentence."""
+    return f"{100 * rate:.3g} %"
+
+
 def rate_in_words(count: int, of: int, promised: float | None = None) -> str:
     """The interval of a measured rate, and whether it speaks for or against the promised one."""
     low, high = interval(count, of)
@@ -55,7 +60,7 @@ def rate_in_words(count: int, of: int, promised: float | None = None) -> str:
     if promised is None:
         return said
     if low > promised:
-        return f"{said}: more than the promised {100 * promised:g} %"
+        return f"{said}: more than the promised {percent(promised)}"
     if of < _RULE_OF_THREE / promised:
-        return f"{said}: too few pictures to judge the promised {100 * promised:g} %"
-    return f"{said}, promised {100 * promised:g} %"
+        return f"{said}: too few pictures to judge the promised {percent(promised)}"
+    return f"{said}, promised {percent(promised)}"

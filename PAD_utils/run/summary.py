@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PAD_utils.report.sentences import rate_in_words
+from PAD_utils.report.sentences import percent, rate_in_words
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK
 
 UNDECIDED = "undecided"  # no threshold could be learned
@@ -53,8 +53,9 @@ def _threshold(metrics: dict[str, Any]) -> str:
     decision = metrics["decision"]
     if decision is None:
         return "no threshold, so no decisions: see the warning above"
-    rate = f"{100 * decision['false_alarm_rate']:g} %"
-    return f"threshold {decision['threshold']:.3g}, chosen for {rate} false alarms from {decision['views']} good views"
+    rate, asked, views = decision["false_alarm_rate"], decision["asked_rate"], decision["views"]
+    known = f"{views} good views" if rate == asked else f"{views} good views, too few to promise {percent(asked)}"
+    return f"threshold {decision['threshold']:.3g}, chosen for {percent(rate)} false alarms from {known}"
 
 
 def _tested(pictures: Sequence[Decided], promised: float | None) -> list[str]:

@@ -150,7 +150,7 @@ class Comparer:
             raise ValueError("the paper's score does not decide parts; --preset fast does")
         small = [self._halved([camera])[0] for camera in cameras]
         score = usual.good_parts.score(evidence(self.gaussians, usual.local.cells, small, maps), scores)
-        threshold = usual.good_parts.calibration(len(maps), calibration.false_alarm_rate).threshold
+        threshold = usual.good_parts.calibration(len(maps), calibration.asked_rate).threshold
         return PartDecision(score, threshold, DEFECT if score > threshold else OK)
 
     def learn(self, seen: Sequence[Posed], held_out: Sequence[Posed]) -> Usual:
