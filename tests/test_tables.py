@@ -154,8 +154,9 @@ def test_machine_is_shared(needs: Needs, expected: tuple[int, int]) -> None:
     node = {"Alive": True, "Resources": {"CPU": 32.0, "GPU": 2.0, "memory": 4e10}}
     nodes = [node, {"Alive": False, "Resources": {"CPU": 99.0, "memory": 1e12}}]
     assert share_of_machine(nodes, needs) == expected
-    with pytest.raises(UserError, match="GB of free memory"):
+    with pytest.raises(UserError, match="GB of free memory") as raised:
         share_of_machine(nodes, replace(needs, memory=10**12))
+    assert ("--device cpu" in str(raised.value)) == (needs.gpus > 0)
 
 
 def test_maps_of_another_program(fake_mad: Path, tmp_path: Path) -> None:

@@ -62,7 +62,10 @@ def _join(ray: ModuleType, address: str | None, local: dict[str, Any]) -> None:
             ray.init(address=address or "local", logging_level=logging.WARNING, **local)
             return
         except (ConnectionError, ValueError) as error:
-            raise UserError(f"Ray cannot be reached at {address} ({str(error).splitlines()[0]})") from error
+            raise UserError(
+                f"Ray cannot be reached at {address} ({str(error).splitlines()[0]}); a cluster that asks for a token "
+                "needs RAY_AUTH_MODE=token here too (docs/reproduce.md)"
+            ) from error
         except Exception as error:  # Ray raises no kind of its own
             ray.shutdown()
             if "timed out" not in str(error):

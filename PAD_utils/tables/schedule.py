@@ -133,6 +133,7 @@ def share_of_machine(nodes: Sequence[dict], needs: Needs) -> tuple[int, int]:
         raise UserError(
             f"no machine has the {gpus}{needs.memory / 1e9:.1f} GB of free memory that one run asks for; free some, "
             "shrink the pictures with --resolution, or name a larger cluster by --address"
+            + ("; a cluster without GPUs takes --device cpu" if needs.gpus else "")
         )
     return min(cores for cores, _ in each), sum(fit for _, fit in each)
 
