@@ -33,7 +33,7 @@ from PAD_utils.pose.localize import Localization, judging, localize, refine_uncu
 from PAD_utils.pose.retrieval import BankRetriever, Retriever
 from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
-from PAD_utils.score.cross_fit import fold_of
+from PAD_utils.score.cross_fit import by_fold
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.parts import PartDecision
 from PAD_utils.score.pyramid import FeaturePyramid
@@ -103,7 +103,8 @@ class Inspector:
 
     model: what `train` returned, or Gaussians. views: posed pictures of the good part that training saw; held_out: ones
     that it did not see, which make for better thresholds (`split` chooses some). folds: models that `cross_fit` trained
-    without a share of the views each, for a better idea of where good parts look odd. features:
+    without a share of the views each, for a better idea of where good parts look odd; without `held_out` they also tell
+    what a view scores that training did not see. features:
     "efficientnet-lite0", "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown features.
     """
 
@@ -322,20 +323,19 @@ class Inspector:
 
     def _learn(self) -> Usual:
         """Views held out from training go through the same refinement as a photograph. Those that training saw are
-        taken as it saw them, unless there are no others."""
+        taken as it saw them, unless there are no others: then they are refined too, or each is judged by the model that
+        did not see it, where there are such."""
         most = _LEARNED_VIEWS[self.device.type] if self.config.score.normalized else _SCORED_VIEWS
         numbers: Sequence[int] = range(0, len(self.views), max(1, -(-len(self.views) // most)))
         held_out = self._localized(self.held_out)
+        refined = held_out or self._localized([self.views[i] for i in numbers])
+        if not (held_out or self._folds):
+            return self._comparer.learn(refined, [])
+        strangers = by_fold(self.views, numbers, self._folds)
         if not held_out:
-            return self._comparer.learn(self._localized([self.views[i] for i in numbers]), [])
-        if self._folds:
-            numbers = sorted(numbers, key=fold_of)  # those of one model together
-        strangers = [self._folds[fold_of(i)] if self._folds else None for i in numbers]
-        seen = [
-            Posed(self.views[i].photograph, self.views[i].camera, model)
-            for i, model in zip(numbers, strangers, strict=True)
-        ]
-        return self._comparer.learn(seen, held_out)
+            judged = [Posed(view.photograph, view.camera, judged_by=model) for view, model in strangers]
+            return self._comparer.learn([], judged)
+        return self._comparer.learn([Posed(view.photograph, view.camera, model) for view, model in strangers], held_out)
 
     def _localized(self, views: Sequence[View]) -> list[Posed]:
         """Good views with their refined poses, without those that could not be refined. What they leave unexplained

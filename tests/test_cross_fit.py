@@ -39,15 +39,15 @@ def test_a_model_sees_all_views_but_those_of_its_fold(monkeypatch: pytest.Monkey
     assert sizes == {(10, 10, 10, 10)}, "models are trained as large as they are compared"
     assert all(start is starts[0] for start in starts), "and from one start"
     for i, view in enumerate(gallery):
-        assert [fold for fold in range(FOLDS) if view.name not in seen[fold]] == [fold_of(i)]
+        assert [fold for fold in range(FOLDS) if view.name not in seen[fold]] == [fold_of(i, FOLDS)]
 
 
 def test_folds_are_even_and_part_neighbors_on_a_ring_and_between_rings() -> None:
-    folds = [fold_of(i) for i in range(210)]
+    folds = [fold_of(i, FOLDS) for i in range(210)]
     assert max(folds.count(fold) for fold in range(FOLDS)) <= 72
     assert all(a != b for a, b in zip(folds, folds[1:], strict=False))
     for place in range(15):  # of a ring of 15
-        assert {fold_of(15 * ring + place) for ring in range(14)} == set(range(FOLDS))
+        assert {fold_of(15 * ring + place, FOLDS) for ring in range(14)} == set(range(FOLDS))
 
 
 def test_an_inspector_shows_each_view_by_the_model_that_never_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,4 +62,4 @@ def test_an_inspector_shows_each_view_by_the_model_that_never_saw_it(monkeypatch
     monkeypatch.setattr(inspector, "_localized", lambda _: held_out)
     monkeypatch.setattr(Comparer, "learn", learn)
     assert inspector.usual.local is None
-    assert all(learned[id(view.camera)] is folds[fold_of(i)] for i, view in enumerate(gallery[4:]))
+    assert all(learned[id(view.camera)] is folds[fold_of(i, FOLDS)] for i, view in enumerate(gallery[4:]))

@@ -34,12 +34,13 @@ from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import describe_camera, fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
 from PAD_utils.run.outputs import PoseFile
 from PAD_utils.score.anomaly import ScoreConfig
-from PAD_utils.score.cross_fit import cross_fit, short
+from PAD_utils.score.cross_fit import FEWEST, FOLDS, FOLDS_OF_FEW, cross_fit, short
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
 
 log = logging.getLogger(__name__)
 
+_WEAKER_MODELS = f"{FOLDS_OF_FEW} weaker models, each trained without a sixth of them"
 _POOR_FIT_DB = 28.0  # PSNR on training pictures; real photographs reach 35
 INSPECTOR = "inspector"  # the folder of what judges, below that of the model
 
@@ -105,10 +106,11 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
 def _warn_of_training(preset: str, views: Gallery, psnr: float) -> None:
     """What a user has to know of the pictures and of how well the model fits them."""
     if preset == "fast" and not views.held_out:
+        few = len(views.seen) < FEWEST
         log.warning(
-            "only %d training pictures: none can be held out, so the threshold rests on those that training saw, and "
-            "no rate of false alarms can be promised; take 30 or more",
+            "only %d training pictures: none can be held out, so the threshold rests on %s; take 30 or more",
             len(views.seen),
+            "those that training saw, and no rate of false alarms can be promised" if few else _WEAKER_MODELS,
         )
     if psnr < _POOR_FIT_DB:
         log.warning(
@@ -180,14 +182,16 @@ def open_inspector(
 
 
 def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
-    """Models for cross-fitting, where this run trains on a GPU and has views that no training sees. On a CPU they would
-    take a quarter of the time of training and find nothing more."""
-    config = job.config
-    if not (config.train and views.held_out and job.device.type == "cuda"):
+    """Models for cross-fitting, where this run trains on a GPU or can hold no views out. Where it can, on a CPU, they
+    would take a quarter of the time of training and find nothing more."""
+    config, few = job.config, not views.held_out
+    if not config.train or config.preset != "fast" or (few and len(views.seen) < FEWEST):
+        return []
+    if not few and job.device.type != "cuda":
         return []
     whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
     training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations), config.sh_degree)
-    return cross_fit(views.seen, training, score, job.device, config.seed)
+    return cross_fit(views.seen, training, score, job.device, config.seed, FOLDS_OF_FEW if few else FOLDS)
 
 
 def seconds_of_model(job: Job, model: Model) -> dict[str, float | None]:

@@ -5,10 +5,12 @@ interior, it memorizes them. Their residuals then say that all is well at the ve
 are trained shortly, each without a share of the views, and those views are compared with what such a model shows. They
 are trained on pictures as large as those that are compared, for nothing smaller will be seen of them. They share one
 start, the visual hull, which the outlines of all views carve: what they must not have seen are the pictures.
+
+Where there are too few views to hold some out, these models also tell how a view scores that training did not see.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -22,13 +24,26 @@ from PAD_utils.score.levels import ScoreConfig, compared_size
 log = logging.getLogger(__name__)
 
 FOLDS = 3
+FOLDS_OF_FEW = 6  # where no view can be held out: the models judge too, and each must see nearly all there is
+FEWEST = 16  # views: of fewer, models that lack a sixth tell little of the one that has them all
 _SHORTER = 8  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
 _GOLDEN = 0.618034  # its multiples spread evenly: neighbors on a ring and in a column of rings fall into other folds
 
 
-def fold_of(index: int) -> int:
-    """The number of the model that does not see the view of this index."""
-    return int(index * _GOLDEN % 1 * FOLDS)
+def fold_of(index: int, folds: int) -> int:
+    """The number of the model, of so many, that does not see the view of this index."""
+    return int(index * _GOLDEN % 1 * folds)
+
+
+def by_fold(
+    views: Sequence[View], numbers: Iterable[int], folds: Sequence[Gaussians]
+) -> list[tuple[View, Gaussians | None]]:
+    """The views of these numbers, each with the model that did not see it (None: there are none), those of one model
+    together."""
+    if not folds:
+        return [(views[i], None) for i in numbers]
+    placed = sorted((fold_of(i, len(folds)), i) for i in numbers)
+    return [(views[i], folds[fold]) for fold, i in placed]
 
 
 def short(iterations: int) -> int:
@@ -37,7 +52,7 @@ def short(iterations: int) -> int:
 
 
 def cross_fit(
-    views: Sequence[View], config: TrainConfig, score: ScoreConfig, device: torch.device, seed: int
+    views: Sequence[View], config: TrainConfig, score: ScoreConfig, device: torch.device, seed: int, folds: int = FOLDS
 ) -> list[Gaussians]:
     """One model per fold, trained by `config` on the views of all other folds at the size at which `score` compares.
 
@@ -45,9 +60,9 @@ def cross_fit(
     config = replace(config, exposure_at=())
     small = parallel(lambda view: view.resized(*_compared_at(view, score)), views)
     start, models = first_gaussians(small, config, device=device, seed=seed), []
-    for fold in range(FOLDS):
-        others = [view for i, view in enumerate(small) if fold_of(i) != fold]
-        name = f"model {fold + 1} of {FOLDS} for cross-fitting"
+    for fold in range(folds):
+        others = [view for i, view in enumerate(small) if fold_of(i, folds) != fold]
+        name = f"model {fold + 1} of {folds} for cross-fitting"
         result = train(others, config, device=device, seed=seed, start=start, name=name)
         log.info("%s: %.1f dB in %.1f s", name, result.psnr, result.seconds)
         models.append(result.gaussians.detached())

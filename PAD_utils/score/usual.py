@@ -42,11 +42,12 @@ T = TypeVar("T")
 
 class Posed(NamedTuple):
     """A good view, where it was taken from, and a model that never saw it, to show what is usual on it (None: the model
-    that is to judge)."""
+    that is to judge photographs). `judged_by`: likewise a model that scores it, where that other one has seen it."""
 
     image: UInt8[Tensor, "h w 3"]
     camera: Camera
     unseen_by: Gaussians | None = None
+    judged_by: Gaussians | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Comparer:
     def _together(self, views: Sequence[Posed]) -> list[slice]:
         """Which views are compared together: neighbors of one size and model, as many as the device takes at once."""
         most, parts, first = PAIRS_PER_BATCH[self.gaussians.means.device.type], [], 0
-        for _, alike in groupby(views, lambda view: (view.image.shape, id(view.unseen_by))):
+        for _, alike in groupby(views, lambda view: (view.image.shape, id(view.unseen_by), id(view.judged_by))):
             count = len(list(alike))
             parts += [slice(first + part.start, first + part.stop) for part in even_parts(count, most)]
             first += count
@@ -248,7 +249,7 @@ class Comparer:
     def _plain(self, views: Sequence[Posed]) -> list[float]:
         nothing, scores = Usual(None, None, None, [], []), []
         for some in progress(self._together(views), desc="learn", leave=False):
-            images, cameras, _ = zip(*views[some], strict=True)
+            images, cameras = _pictures(views[some])
             scores.append(self.compare(images, cameras, nothing)[0].image_scores)
         return torch.cat(scores).tolist() if scores else []
 
@@ -257,8 +258,7 @@ class Comparer:
 
     def _compared(self, views: Sequence[Posed], queries: Float[Tensor, "b 3 h w"] | None = None) -> Levels:
         """Views that are compared together; `queries` where they are on the device already."""
-        images, cameras, _ = zip(*views, strict=True)
-        queries, renderings, shown = self._pairs(images, cameras, queries)
+        queries, renderings, shown = self._pairs(*_pictures(views), queries, views[0].judged_by)
         return compare_levels(self.pyramid, queries, renderings, self.config, shown)
 
     def _halved(self, cameras: Sequence[Camera]) -> list[Camera]:
@@ -277,10 +277,12 @@ class Comparer:
         images: Sequence[UInt8[Tensor, "h w 3"]],
         cameras: Sequence[Camera],
         queries: Float[Tensor, "b 3 h w"] | None = None,
+        model: Gaussians | None = None,
     ) -> Pairs:
-        """Pictures of one size, and the renderings from their cameras, over the pictures' own backdrop."""
+        """Pictures of one size, and the renderings (of `model`, if given) from their cameras, over the pictures' own
+        backdrop."""
         queries = self._queries(images) if queries is None else queries
-        drawn = render(self.gaussians, list(cameras), background=(0.0, 0.0, 0.0))
+        drawn = render(self.gaussians if model is None else model, list(cameras), background=(0.0, 0.0, 0.0))
         pairs = over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
         return without_folds(pairs, self.backdrop)
 
@@ -333,6 +335,10 @@ def _with_noise(view: Posed, number: int) -> list[Posed]:
     drawn = np.random.default_rng(number).standard_normal(clean.shape, np.float32)
     noisy = [(clean + 255 * sigma * drawn).round().clip(0, 255).astype(np.uint8) for sigma in _ADDED_NOISE]
     return [view._replace(image=torch.from_numpy(image)) for image in noisy]
+
+
+def _pictures(views: Sequence[Posed]) -> tuple[list[UInt8[Tensor, "h w 3"]], list[Camera]]:
+    return [view.image for view in views], [view.camera for view in views]
 
 
 def _thinned(items: Sequence[T], most: int) -> Sequence[T]:
