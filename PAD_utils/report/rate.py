@@ -17,7 +17,7 @@ _HIGHEST = 0.5  # beyond it every second good part would be thrown away
 @dataclass(frozen=True)
 class Rates:
     """Rates of false alarms, ascending, their thresholds, and which of them is that of the run. `attainable`: the least
-    for which the good views give a threshold by themselves; below it there is none but perhaps the run's own."""
+    for which the good views give a threshold by themselves."""
 
     rates: list[float]
     thresholds: list[float]

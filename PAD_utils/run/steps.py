@@ -190,7 +190,7 @@ def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
     if not few and job.device.type != "cuda":
         return []
     whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
-    training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations), config.sh_degree)
+    training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations, few), config.sh_degree)
     return cross_fit(views.seen, training, score, job.device, config.seed, FOLDS_OF_FEW if few else FOLDS)
 
 

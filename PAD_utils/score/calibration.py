@@ -14,8 +14,8 @@ OK, DEFECT, NOT_LOCALISED = "OK", "DEFECT", "NOT LOCALISED"
 class Calibration:
     """The threshold of image scores, the rate of false alarms it aims at, and what it was learned from.
 
-    `attainable_rate` is 1 / (views + 1): the least rate that so many scores show by themselves. Where `asked_rate` lies
-    below it, 25 views and more aim at it instead (`calibrate`)."""
+    `attainable_rate` is 1 / (views + 1): the least rate that so many scores show by themselves. The threshold aims at
+    it where `asked_rate` lies below."""
 
     threshold: float
     false_alarm_rate: float
@@ -36,9 +36,9 @@ def calibrate(
 ) -> Calibration:
     """The threshold from the scores of good views.
 
-    A rate below 1 / (n + 1) would place it beyond all that n scores show, as far as the highest of them happen to
-    spread: from 25 scores on, where their tail is measured, it aims at that rate. Fewer keep to the rate asked for.
-    Scores of views that the model was trained on are too good, since it knows them: they are multiplied by `inflation`.
+    A rate below 1 / (n + 1) would place it beyond all that n scores show, by how far the highest of them happen to
+    spread. It then aims at 1 / (n + 1). Scores of views that the model was trained on are too good, since it knows
+    them: they are multiplied by `inflation`.
     `logarithms`: the scores are sums of logarithms already, and spread evenly around their mean; others spread by
     factors. Raises ValueError unless there are 5 scores and the rate lies in (0, 1).
     """
@@ -48,7 +48,7 @@ def calibrate(
     if len(scores) < _FEWEST:
         raise ValueError(f"a threshold needs at least {_FEWEST} scores of good views, got {len(scores)}")
     attainable_rate = 1 / (len(scores) + 1)
-    aim = max(false_alarm_rate, attainable_rate) if len(scores) >= _FEWEST_WITH_A_TAIL else false_alarm_rate
+    aim = max(false_alarm_rate, attainable_rate)
     threshold = upper_quantile(scores * inflation, aim, logarithms)
     return Calibration(threshold, aim, false_alarm_rate, attainable_rate, len(scores), inflation)
 

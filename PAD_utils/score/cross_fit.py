@@ -27,6 +27,7 @@ FOLDS = 3
 FOLDS_OF_FEW = 6  # where no view can be held out: the models judge too, and each must see nearly all there is
 FEWEST = 16  # views: of fewer, models that lack a sixth tell little of the one that has them all
 _SHORTER = 8  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
+_SHORTER_OF_FEW = 4  # models that judge must come nearer to it
 _GOLDEN = 0.618034  # its multiples spread evenly: neighbors on a ring and in a column of rings fall into other folds
 
 
@@ -46,9 +47,9 @@ def by_fold(
     return [(views[i], folds[fold]) for fold, i in placed]
 
 
-def short(iterations: int) -> int:
-    """Of the training of one fold, for a model that takes this many."""
-    return max(1, iterations // _SHORTER)
+def short(iterations: int, few: bool) -> int:
+    """Of the training of one fold, for a model that takes this many; `few`: views, so that the folds judge."""
+    return max(1, iterations // (_SHORTER_OF_FEW if few else _SHORTER))
 
 
 def cross_fit(
