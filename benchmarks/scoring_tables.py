@@ -1,4 +1,5 @@
-"""docs/scoring.md's tables from benchmarks/results: python -m benchmarks.scoring_tables"""
+"""docs/scoring.md's tables from PAD_utils.report.sentences import percent
+from benchmarks/results: python -m benchmarks.scoring_tables"""
 
 import json
 import re
@@ -72,7 +73,7 @@ def decisions() -> list[Row]:
             counted = ("class", "device", "features", "views", "good", "defective", "aimed at")
             rows.append((*counted, *f["conditions"], "image / pixel AUROC / AUPRO"))
         counts = [str(f[name]) for name in ("training_views", "good", "defective")]
-        rate = f"{100 * f['decision']['false_alarm_rate']:g} %"
+        rate = percent(f["decision"]["false_alarm_rate"])
         wrong = (f"{c['false_alarms']} / {c['misses']}" for c in f["conditions"].values())
         rows.append((f["class"], device, f["features"], *counts, rate, *wrong, slashed([f[name] for name in METRICS])))
     return rows or [("no figures yet",)]
