@@ -1,5 +1,4 @@
-"""docs/scoring.md's tables from PAD_utils.report.sentences import percent
-from benchmarks/results: python -m benchmarks.scoring_tables"""
+"""docs/scoring.md's tables from benchmarks/results: python -m benchmarks.scoring_tables"""
 
 import json
 import re
@@ -7,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results_file import RESULTS
+from PAD_utils.report.sentences import percent
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scoring.md"
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
