@@ -1,6 +1,7 @@
 """Cross-fitting: every view is left out by one model, and neighbors by different ones."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +10,15 @@ import torch
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training.train import TrainConfig
 from gaussian_splatting.views import View
+from PAD_utils.data.held_out import Gallery
 from PAD_utils.inspector import Inspector
+from PAD_utils.run import steps
+from PAD_utils.run.config import RunConfig
+from PAD_utils.run.job import Job
+from PAD_utils.run.ledger import Ledger
 from PAD_utils.score import cross_fit as module
 from PAD_utils.score.anomaly import ScoreConfig
-from PAD_utils.score.cross_fit import FOLDS, cross_fit, fold_of
+from PAD_utils.score.cross_fit import FOLDS, FOLDS_OF_FEW, cross_fit, fold_of
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.usual import Comparer, Posed, Usual
 from tests.toy_scene import ball, cameras
@@ -63,3 +69,40 @@ def test_an_inspector_shows_each_view_by_the_model_that_never_saw_it(monkeypatch
     monkeypatch.setattr(Comparer, "learn", learn)
     assert inspector.usual.local is None
     assert all(learned[id(view.camera)] is folds[fold_of(i, FOLDS)] for i, view in enumerate(gallery[4:]))
+
+
+def test_where_no_view_is_held_out_each_is_judged_by_the_model_that_never_saw_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gallery, folds, learned = views(18), [ball(10 + i) for i in range(FOLDS_OF_FEW)], []
+    inspector = Inspector(ball(10), gallery, GradientFeatures(), folds=folds)
+
+    def learn(_: object, seen: list[Posed], held_out: list[Posed]) -> Usual:
+        assert not seen
+        learned.extend(held_out)
+        return Usual(None, None, None, [], [])
+
+    monkeypatch.setattr(inspector, "_localized", lambda some: [Posed(view.image, view.camera) for view in some])
+    monkeypatch.setattr(Comparer, "learn", learn)
+    assert inspector.usual.local is None and len(learned) == len(gallery)
+    expected = {id(view.camera): folds[fold_of(i, FOLDS_OF_FEW)] for i, view in enumerate(gallery)}
+    assert all(view.judged_by is expected[id(view.camera)] and view.unseen_by is None for view in learned)
+
+
+def test_models_for_few_views_are_trained_longer_and_on_any_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[int, object]] = []
+
+    def fit(_: list[View], config: TrainConfig, *rest: object) -> list[Gaussians]:
+        asked.append((config.iterations, rest[-1]))
+        return []
+
+    monkeypatch.setattr(steps, "cross_fit", fit)
+    config = RunConfig("00Fake", tmp_path, gauss_iters=800)
+    job = Job(config, torch.device("cpu"), tmp_path, Ledger(tmp_path), started=0.0)
+    score = ScoreConfig.fast()
+    for gallery in (Gallery(views(24), views(4)), Gallery(views(15), []), Gallery(views(16), [])):
+        steps.make_folds(job, gallery, score)
+    steps.make_folds(replace(job, device=torch.device("cuda")), Gallery(views(24), views(4)), score)
+    assert asked == [(200, FOLDS_OF_FEW), (100, FOLDS)]

@@ -70,6 +70,23 @@ def test_what_is_usual_on_a_view_is_shown_by_a_model_that_never_saw_it() -> None
     assert highest[1] > 5 * highest[0]
 
 
+def test_a_view_is_scored_by_the_model_that_is_to_judge_it() -> None:
+    """Its own model has memorized it; a stranger that does not know the mark finds it odd."""
+    stranger = ball(300)
+    stranger.sh[stranger.means[:, 0] > 0.4] = -1.0
+    pictures = [render(COMPARER.gaussians, [c]).image[0].clamp(0, 1).permute(1, 2, 0) for c in CAMERAS]
+    memorized = [Posed((x * 255).byte(), camera) for x, camera in zip(pictures, CAMERAS, strict=True)]
+    towards = int(torch.stack([camera.center[0] for camera in CAMERAS]).argmax())  # looks at the mark
+    own = COMPARER.learn([], memorized)
+    judged = COMPARER.learn(
+        [], [*memorized[:towards], memorized[towards]._replace(judged_by=stranger), *memorized[towards + 1 :]]
+    )
+    assert own.seen_scores == judged.seen_scores == [] and len(judged.held_out_scores) == len(CAMERAS)
+    assert judged.held_out_scores[towards] > own.held_out_scores[towards] + 3
+    others = [i for i in range(len(CAMERAS)) if i != towards]
+    assert max(judged.held_out_scores[i] for i in others) < judged.held_out_scores[towards]
+
+
 def test_a_threshold_is_known_for_any_rate_without_another_look(usual: Usual) -> None:
     strict, lax = (usual.calibration(rate, COMPARER.config) for rate in (0.02, 0.2))
     assert (strict.views, strict.attainable_rate) == (48, 1 / 49)
