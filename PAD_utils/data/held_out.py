@@ -7,7 +7,7 @@ from gaussian_splatting.views import View
 
 _MOST = 32  # more would cost the model detail, and a threshold gains little
 _SHARE = 6  # at most one view in so many
-_FEWEST = 5  # fewer tell little, and where so few views are, training needs each: then none are held out
+_FEWEST = 3  # fewer tell nothing, and then none are held out
 
 
 class Gallery(NamedTuple):
@@ -18,7 +18,7 @@ class Gallery(NamedTuple):
 
 
 def split(gallery: Sequence[View]) -> Gallery:
-    """Holds out one view in six, at most 32, evenly over the gallery; none of fewer than 28 views."""
+    """Holds out one view in six, at most 32, evenly over the gallery; none of fewer than 16 views."""
     step = max(_SHARE, -(-len(gallery) // _MOST))
     chosen = range(step // 2, len(gallery), step)
     if len(chosen) < _FEWEST:

@@ -34,7 +34,7 @@ from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import describe_camera, fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
 from PAD_utils.run.outputs import PoseFile
 from PAD_utils.score.anomaly import ScoreConfig
-from PAD_utils.score.cross_fit import FEWEST, FOLDS, FOLDS_OF_FEW, cross_fit, short
+from PAD_utils.score.cross_fit import ENOUGH, FEWEST, FOLDS, FOLDS_OF_FEW, cross_fit, short
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
 
@@ -86,7 +86,7 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
     if not config.train:
         path = path if path.exists() else newest_model(job.ledger.folder)
         return Model(_load_model(job, path, world), path, fingerprint_file(path), *_known_facts(job), world)
-    views = split(gallery) if config.preset == "fast" else Gallery(gallery, [])
+    views = split(gallery) if config.preset == "fast" and len(gallery) >= ENOUGH else Gallery(gallery, [])
     key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen), world)
     facts, said = job.ledger.find("train", key), len(job.warnings)
     checkpoint = job.ledger.folder / "checkpoint.pt"

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FOLDS = 3
 FOLDS_OF_FEW = 6  # where no view can be held out: the models judge too, and each must see nearly all there is
+ENOUGH = 28  # views: of fewer, training needs each, and none is held out
 FEWEST = 16  # views: of fewer, models that lack a sixth tell little of the one that has them all
 _SHORTER = 8  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
 _SHORTER_OF_FEW = 4  # models that judge must come nearer to it
