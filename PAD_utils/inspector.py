@@ -328,8 +328,8 @@ class Inspector:
         most = _LEARNED_VIEWS[self.device.type] if self.config.score.normalized else _SCORED_VIEWS
         numbers: Sequence[int] = range(0, len(self.views), max(1, -(-len(self.views) // most)))
         held_out = self._localized(self.held_out)
-        refined = held_out or self._localized([self.views[i] for i in numbers])
-        if not (held_out or self._folds):
+        refined = held_out or self._localized([self.views[i] for i in numbers])  # learns which poses to trust, too
+        if not (held_out or (self._folds and self.config.score.normalized)):
             return self._comparer.learn(refined, [])
         strangers = by_fold(self.views, numbers, self._folds)
         if not held_out:

@@ -11,7 +11,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training.train import TrainConfig
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import Gallery
-from PAD_utils.inspector import Inspector
+from PAD_utils.inspector import InspectConfig, Inspector
 from PAD_utils.run import steps
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job
@@ -87,6 +87,20 @@ def test_where_no_view_is_held_out_each_is_judged_by_the_model_that_never_saw_it
     assert inspector.usual.local is None and len(learned) == len(gallery)
     expected = {id(view.camera): folds[fold_of(i, FOLDS_OF_FEW)] for i, view in enumerate(gallery)}
     assert all(view.judged_by is expected[id(view.camera)] and view.unseen_by is None for view in learned)
+
+
+def test_the_papers_score_has_no_models_that_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery, learned = views(18), []
+    config = InspectConfig(ScoreConfig.paper())
+    inspector = Inspector(ball(10), gallery, GradientFeatures(), config=config, folds=[ball(10 + i) for i in range(6)])
+
+    def learn(_: object, seen: list[Posed], held_out: list[Posed]) -> Usual:
+        learned.append((len(seen), len(held_out)))
+        return Usual(None, None, None, [], [])
+
+    monkeypatch.setattr(inspector, "_localized", lambda some: [Posed(view.image, view.camera) for view in some])
+    monkeypatch.setattr(Comparer, "learn", learn)
+    assert inspector.usual.local is None and learned == [(len(gallery), 0)]
 
 
 def test_models_for_few_views_are_trained_longer_and_on_any_device(

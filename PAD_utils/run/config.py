@@ -128,7 +128,7 @@ class RunConfig:
         _SCORES,
         0.01,
         "--false_alarm_rate",
-        "share of good parts that may be called defective; a new rate needs no new training",
+        "share of good parts that may be called defective (1/n at least, of n - 1 good views); needs no new training",
         type=float,
     )
     fail_on_defect: bool = _option(

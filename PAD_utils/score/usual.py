@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 class Posed(NamedTuple):
     """A good view, where it was taken from, and a model that never saw it, to show what is usual on it (None: the model
-    that is to judge photographs). `judged_by`: likewise a model that scores it, where that other one has seen it."""
+    that is to judge photographs). `judged_by`: a model that never saw it and scores it in that one's place."""
 
     image: UInt8[Tensor, "h w 3"]
     camera: Camera
