@@ -49,12 +49,12 @@ def main(argv: list[str] | None = None) -> int:
         with hold_folders(job):
             model = steps.train_or_load(job, data.gallery, data.world)
             if arguments.protocol:
-                result = run_protocol(job, model, data.gallery, samples, arguments.protocol)
+                result = run_protocol(job, model, samples, arguments.protocol)
                 write_json(job.folder / f"pose_protocol_{arguments.protocol}.json", result)
                 write_run_json(job, {"class": data.description})
                 print(protocol_table(result))
                 return
-            results = [run_combination(job, model, data.gallery, samples, pair) for pair in chosen]
+            results = [run_combination(job, model, samples, pair) for pair in chosen]
             write_results(job.folder, config.classname, results)
             write_run_json(job, {"class": data.description})
         if config.wandb:

@@ -63,7 +63,7 @@ def run_class(config: RunConfig) -> int:
     pyramid = steps.load_features(job)
     with hold_folders(job):
         model, inspector = open_model(job, data, pyramid)
-        poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
+        poses = steps.localize_samples(job, model, inspector, samples)
         verdicts = judge(inspector, samples, poses)
         metrics = conclude(job, data, model, samples, poses, verdicts)
     return int(config.fail_on_defect and metrics["decisions"][OK] < len(samples))
@@ -86,7 +86,7 @@ def inspect_class(job: Job, data: ClassData, photographs: list[Photograph]) -> i
 def open_model(job: Job, data: ClassData, pyramid: FeaturePyramid) -> tuple[steps.Model, Inspector]:
     """Trains, or reads, the good object and what judges by it."""
     model = steps.train_or_load(job, data.gallery, data.world)
-    return model, steps.open_inspector(job, model, data.gallery, pyramid, steps.photo_lens(job, data))
+    return model, steps.open_inspector(job, model, pyramid, steps.photo_lens(job, data))
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ def main() -> None:
         data = steps.load_views(job)
         model = steps.train_or_load(job, data.gallery, data.world)
         samples = steps.load_samples(job, data)
-        inspector = steps.open_inspector(job, model, data.gallery, steps.load_features(job))
-        poses = steps.localize_samples(job, model, data.gallery, inspector, samples)
+        inspector = steps.open_inspector(job, model, steps.load_features(job))
+        poses = steps.localize_samples(job, model, inspector, samples)
         verdicts = judge(inspector, samples, poses)
         metrics, _ = measure(job, model, samples, poses, verdicts)
     found = [estimate.camera for estimate in poses.estimates]

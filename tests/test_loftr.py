@@ -134,6 +134,6 @@ def test_without_network_the_way_round_is_named(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     config = RunConfig(retrieval="loftr", output=tmp_path)
     job = Job(config, torch.device("cpu"), tmp_path, Ledger(tmp_path), 0.0)
-    model = Model(lopsided(), tmp_path / "point_cloud.ply", "", None, None)
+    model = Model(lopsided(), gallery, tmp_path / "point_cloud.ply", "", None, None)
     with pytest.raises(UserError, match="Name or service not known.*--loftr_weights"):
-        make_retriever(job, model, gallery)
+        make_retriever(job, model)

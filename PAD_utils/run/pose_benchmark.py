@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gaussian_splatting.camera import Camera
-from gaussian_splatting.views import View
 from gaussian_splatting.world import World
 from PAD_utils.data.mad import Sample
 from PAD_utils.errors import UserError
@@ -56,15 +55,13 @@ def posed(samples: list[Sample], name: str) -> list[Sample]:
     return known
 
 
-def run_combination(
-    job: Job, model: Model, gallery: list[View], samples: list[Sample], combination: Combination
-) -> dict[str, Any]:
+def run_combination(job: Job, model: Model, samples: list[Sample], combination: Combination) -> dict[str, Any]:
     """Errors of the coarse and of the fine poses, seconds per picture of each, iterations; ready for JSON."""
     config = dataclasses.replace(job.config, retrieval=combination.retrieval, refiner=combination.refiner)
     job = dataclasses.replace(job, config=config)
     images = torch.stack([sample.image for sample in samples])
-    cameras, retriever = [sample.intrinsics for sample in samples], make_retriever(job, model, gallery)
-    refiner = make_refiner(job, model, gallery)
+    cameras, retriever = [sample.intrinsics for sample in samples], make_retriever(job, model)
+    refiner = make_refiner(job, model)
     found = localize(model.gaussians, images, cameras, retriever, refiner, config.hypotheses)
     coarse = _errors(found.coarse, samples, model.world)
     fine = _errors([estimate.camera for estimate in found.estimates], samples, model.world)

@@ -12,7 +12,6 @@ import torch
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.geometry import rigid, rigid_inverse, so3_exp
-from gaussian_splatting.views import View
 from gaussian_splatting.world import World
 from PAD_utils.data.mad import Sample
 from PAD_utils.evaluate.pose_metrics import PoseError, pose_error
@@ -89,13 +88,13 @@ def draw_starts(protocol: str, samples: Sequence[Sample], world: World) -> list[
     ]
 
 
-def run_protocol(job: Job, model: Model, gallery: list[View], samples: list[Sample], protocol: str) -> dict[str, Any]:
+def run_protocol(job: Job, model: Model, samples: list[Sample], protocol: str) -> dict[str, Any]:
     """The rows of the protocol for one class, ready for JSON: from the given start beside the retriever's first poses,
     from it alone, and from nothing. One picture at a time; seconds from the start pose, or the picture, to the pose.
     """
     _warn_of_other_units(samples, model.world)
     starts = draw_starts(protocol, samples, model.world)
-    retriever = make_retriever(job, model, gallery)
+    retriever = make_retriever(job, model)
     blank = [[sample.intrinsics] for sample in samples]
     ways: list[tuple[str, str, Retriever, list[list[Camera]]]] = [
         (f"given, beside {job.config.hypotheses} of {retriever.name}", "given", _FromStart(retriever), starts),
@@ -104,15 +103,15 @@ def run_protocol(job: Job, model: Model, gallery: list[View], samples: list[Samp
     ]
     rows = []
     for text, start, some, begun in ways:
-        figures = _measure(job, model, gallery, samples, some, begun)
+        figures = _measure(job, model, samples, some, begun)
         rows.append({"method": f"ours, {job.config.refiner}", "start": start, "hypotheses": text, **figures})
     return {"protocol": protocol, "class": job.config.classname, "units": UNITS, "rows": rows}
 
 
 def _measure(
-    job: Job, model: Model, gallery: list[View], samples: list[Sample], retriever: Retriever, starts: list[list[Camera]]
+    job: Job, model: Model, samples: list[Sample], retriever: Retriever, starts: list[list[Camera]]
 ) -> dict[str, Any]:
-    k, refiner = job.config.hypotheses, make_refiner(job, model, gallery)
+    k, refiner = job.config.hypotheses, make_refiner(job, model)
 
     def found(sample: Sample, start: Camera) -> tuple[PoseError, float, bool]:
         here = localize(model.gaussians, sample.image[None], [start], retriever, refiner, k)

@@ -16,6 +16,7 @@ from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner, usual_distance
 from gaussian_splatting.progress import progress
+from gaussian_splatting.training.alignment import Shifts, moved_by
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
 from gaussian_splatting.world import USERS_WORLD, World
@@ -41,6 +42,7 @@ from PAD_utils.score.pyramid import FeaturePyramid
 log = logging.getLogger(__name__)
 
 _WEAKER_MODELS = f"{FOLDS_OF_FEW} weaker models, each trained without a sixth of them"
+_FAR_OFF_PX = 5.0  # a pose that is further off may be another mistake than that of a calibration
 _POOR_FIT_DB = 28.0  # PSNR on training pictures; real photographs reach 35
 INSPECTOR = "inspector"  # the folder of what judges, below that of the model
 
@@ -49,9 +51,10 @@ INSPECTOR = "inspector"  # the folder of what judges, below that of the model
 class Model:
     """The good object, the PLY file that holds it in the user's world and its content's hash, how it came about (None
     where an earlier program trained it), the names of the views that its training did not see, and the world that
-    `gaussians` stand in."""
+    `gaussians` stand in. `gallery`: all posed pictures of it, those that training saw where it found them."""
 
     gaussians: Gaussians
+    gallery: list[View]
     path: Path
     fingerprint: str
     train_psnr: float | None
@@ -85,7 +88,7 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
     path = job.ledger.folder / "point_cloud" / f"iteration_{training.iterations}" / "point_cloud.ply"
     if not config.train:
         path = path if path.exists() else newest_model(job.ledger.folder)
-        return Model(_load_model(job, path, world), path, fingerprint_file(path), *_known_facts(job), world)
+        return _model(job, gallery, path, job.ledger.last("train") or {}, world)
     views = split(gallery) if config.preset == "fast" and len(gallery) >= ENOUGH else Gallery(gallery, [])
     key = fingerprint(training.as_dict(), config.seed, fingerprint_views(views.seen), world)
     facts, said = job.ledger.find("train", key), len(job.warnings)
@@ -95,12 +98,42 @@ def train_or_load(job: Job, gallery: list[View], world: World = USERS_WORLD) -> 
             result = train(views.seen, training, device=job.device, seed=config.seed, checkpoint=checkpoint)
             save_ply(path, result.gaussians, world)
         _warn_of_training(config.preset, views, result.psnr)
-        facts = {"psnr": result.psnr, "seconds": result.seconds, "held_out": [view.name for view in views.held_out]}
+        facts = {
+            "psnr": result.psnr,
+            "seconds": result.seconds,
+            "held_out": [view.name for view in views.held_out],
+            "shifts_px": _shifts_by_name(views.seen, result.shifts),
+        }
         job.ledger.record("train", key, {**facts, "warnings": job.warnings[said:]})
-    _warn_again(facts)
     checkpoint.unlink(missing_ok=True)
-    known = facts["psnr"], facts["seconds"], facts.get("held_out", ())
-    return Model(_load_model(job, path, world), path, fingerprint_file(path), *known, world)
+    return _model(job, gallery, path, facts, world)
+
+
+def _model(job: Job, gallery: list[View], path: Path, facts: dict[str, Any], world: World) -> Model:
+    """The model of a file, and what is known of its training: nothing where another program trained it."""
+    _warn_again(facts)
+    shifts = facts.get("shifts_px") or {}
+    moved = [view for view in gallery if view.name in shifts]
+    if moved:
+        of_moved = torch.tensor([shifts[view.name] for view in moved], dtype=torch.float64)
+        placed = {view.name: view for view in moved_by(moved, of_moved)}
+        gallery = [placed.get(view.name, view) for view in gallery]
+    known = facts.get("psnr"), facts.get("seconds"), facts.get("held_out", ())
+    return Model(_load_model(job, path, world), gallery, path, fingerprint_file(path), *known, world)
+
+
+def _shifts_by_name(views: Sequence[View], shifts: Shifts | None) -> dict[str, list[float]]:
+    """By how many pixels the object lies further right and down than the poses say, and a word of it to the user."""
+    if shifts is None:
+        return {}
+    length = shifts.norm(dim=1)
+    worst = int(length.argmax())
+    said = "poses are %.1f px off in the pictures (median; most in %s: %.1f px), which training has set right"
+    log.log(
+        logging.WARNING if length[worst] > _FAR_OFF_PX else logging.INFO,
+        *(said, length.median(), views[worst].name, length[worst]),
+    )
+    return {view.name: shift for view, shift in zip(views, shifts.tolist(), strict=True)}
 
 
 def _warn_of_training(preset: str, views: Gallery, psnr: float) -> None:
@@ -142,21 +175,19 @@ def features_of(config: RunConfig, device: torch.device) -> FeaturePyramid:
     return make_features(config.features or FAST_FEATURES, config.weights, device, half=config.preset != "paper")
 
 
-def open_inspector(
-    job: Job, model: Model, gallery: list[View], pyramid: FeaturePyramid, lens: Lens | None = None
-) -> Inspector:
+def open_inspector(job: Job, model: Model, pyramid: FeaturePyramid, lens: Lens | None = None) -> Inspector:
     """Step 4: what finds poses and judges, made now and saved, or read as an earlier run with the same model, views and
     configuration saved it. The rate of false alarms may be another one. `lens` as that of InspectConfig."""
-    config, folder, refiner = job.config, job.ledger.folder / INSPECTOR, make_refiner(job, model, gallery)
+    config, folder, refiner = job.config, job.ledger.folder / INSPECTOR, make_refiner(job, model)
     score = ScoreConfig.paper() if config.preset == "paper" else ScoreConfig.fast()
     setting = InspectConfig(score, config.hypotheses, config.false_alarm_rate, lens, model.world)
     weights = config.weights and fingerprint_file(config.weights)
     asked = asdict(replace(setting, false_alarm_rate=0.0)), pyramid.name, weights, config.refiner, config.k
-    known = model.fingerprint, fingerprint_views(gallery), list(model.held_out), _retrieval(job)
+    known = model.fingerprint, fingerprint_views(model.gallery), list(model.held_out), _retrieval(job)
     key = fingerprint(*asked, *known)
     facts = job.ledger.find("inspector", key)
     if facts is not None:
-        retriever = make_retriever(job, model, gallery) if config.retrieval == "loftr" else None
+        retriever = make_retriever(job, model) if config.retrieval == "loftr" else None
         try:
             inspector = Inspector.load(folder, pyramid, retriever=retriever, refiner=refiner, device=job.device)
         except UserError as error:
@@ -166,11 +197,11 @@ def open_inspector(
             if inspector.config.false_alarm_rate != config.false_alarm_rate and inspector.calibration is not None:
                 inspector.calibrate(config.false_alarm_rate)
             return inspector
-    views, said = split_by_name(gallery, model.held_out), len(job.warnings)
+    views, said = split_by_name(model.gallery, model.held_out), len(job.warnings)
     began = time.perf_counter()
     folds = make_folds(job, views, score)
     folded = time.perf_counter()
-    retriever = make_retriever(job, model, gallery)
+    retriever = make_retriever(job, model)
     inspector = Inspector(
         model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,
         refiner=refiner, folds=folds,
@@ -200,11 +231,11 @@ def seconds_of_model(job: Job, model: Model) -> dict[str, float | None]:
     return {"train": model.train_seconds, **{stage: known.get(stage) for stage in ("cross_fitting", "calibration")}}
 
 
-def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Inspector, samples: list[Sample]) -> Poses:
+def localize_samples(job: Job, model: Model, inspector: Inspector, samples: list[Sample]) -> Poses:
     """Step 5: where every sample was photographed from. What is done is kept if the run is interrupted."""
     config, pictures = job.config, [sample.image for sample in samples]
     setting = config.refiner, config.k, config.hypotheses, _retrieval(job)
-    known = model.fingerprint, fingerprint_views(gallery), fingerprint_pictures(pictures)
+    known = model.fingerprint, fingerprint_views(model.gallery), fingerprint_pictures(pictures)
     key = fingerprint(setting, *known, [(sample.key, describe_camera(sample.intrinsics)) for sample in samples])
     file = PoseFile(job.folder, key, {s.key: s.intrinsics for s in samples}, model.world)
     todo = [sample for sample in samples if sample.key not in file.estimates]
@@ -226,21 +257,21 @@ def localize_samples(job: Job, model: Model, gallery: list[View], inspector: Ins
     return Poses([file.estimates[s.key] for s in samples], file.retrieve_seconds / count, file.refine_seconds / count)
 
 
-def make_retriever(job: Job, model: Model, gallery: list[View]) -> Retriever:
+def make_retriever(job: Job, model: Model) -> Retriever:
     """What --retrieval asks for. Raises UserError when LoFTR lacks kornia or its checkpoint."""
     if job.config.retrieval == "nearest":
-        return gallery_retriever(gallery, job.device)
+        return gallery_retriever(model.gallery, job.device)
     if job.config.retrieval == "bank":
-        return bank_retriever(model.gaussians, gallery)
-    return loftr_retriever(gallery, job.config.loftr_weights, job.device)
+        return bank_retriever(model.gaussians, model.gallery)
+    return loftr_retriever(model.gallery, job.config.loftr_weights, job.device)
 
 
-def make_refiner(job: Job, model: Model, gallery: Sequence[View]) -> Refiner:
-    """What --refiner asks for, for a model that was fitted to these views."""
+def make_refiner(job: Job, model: Model) -> Refiner:
+    """What --refiner asks for, for a model that was fitted to its views."""
     if job.config.refiner == "adam":
         return AdamRefiner(job.config.k)
-    distance = usual_distance(model.gaussians, [view.camera for view in gallery])
-    return GaussNewtonRefiner(fitted_focal_px=gallery[0].camera.fx, usual_distance=distance)
+    distance = usual_distance(model.gaussians, [view.camera for view in model.gallery])
+    return GaussNewtonRefiner(fitted_focal_px=model.gallery[0].camera.fx, usual_distance=distance)
 
 
 def photo_lens(job: Job, data: ClassData) -> Lens:
@@ -284,10 +315,3 @@ def _warn_again(facts: dict[str, Any]) -> None:
     """What was warned of when a stage was done holds as long as its result is used."""
     for line in facts.get("warnings", ()):
         log.warning("%s", line)
-
-
-def _known_facts(job: Job) -> tuple[float | None, float | None, Sequence[str]]:
-    """(PSNR, seconds, names of the views held out) of the training, if this folder's ledger knows them."""
-    facts = job.ledger.last("train") or {}
-    _warn_again(facts)
-    return facts.get("psnr"), facts.get("seconds"), facts.get("held_out", ())

@@ -12,6 +12,7 @@ import torch
 
 from gaussian_splatting.files import replacing
 from gaussian_splatting.tensor_files import load_torch, torch_bytes
+from gaussian_splatting.training.alignment import Shifts
 from gaussian_splatting.training.exposure import Exposures
 from gaussian_splatting.training.state import TrainingState
 from gaussian_splatting.views import View
@@ -20,17 +21,18 @@ log = logging.getLogger(__name__)
 
 Record = dict[str, int | float]  # one line of a training history
 
-_FORMAT = 4
+_FORMAT = 5
 _STATE = ("params", "exp_avg", "exp_avg_sq", "adam_step", "grad2d_sum", "grad2d_count")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on: the state after `iteration` steps, the exposures of the views that it trains on, the
-    seconds spent, the history so far, and what was warned of when it began."""
+    """What a run needs to go on: the state after `iteration` steps, exposures and shifts of its views, the seconds
+    spent, the history so far, and what was warned of when it began."""
 
     state: TrainingState
     exposures: Exposures
+    shifts: Shifts
     iteration: int
     seconds: float
     history: list[Record]
@@ -58,6 +60,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, run: str) -> None:
         "history": checkpoint.history,
         "warned": checkpoint.warned,
         "exposures": checkpoint.exposures.as_dict(),
+        "shifts": checkpoint.shifts,
         "state": {name: getattr(checkpoint.state, name) for name in _STATE},
     }
     with replacing(path) as temporary:
@@ -74,10 +77,9 @@ def load_checkpoint(path: Path, run: str, device: torch.device) -> Checkpoint | 
             log.warning("%s belongs to another configuration or other pictures: training starts anew", path)
             return None
         state = TrainingState(**content["state"])
-        exposures = Exposures.from_dict(content["exposures"])
-        return Checkpoint(
-            state, exposures, content["iteration"], content["seconds"], content["history"], content["warned"]
-        )
+        exposures, shifts = Exposures.from_dict(content["exposures"]), content["shifts"].cpu()
+        rest = (content[name] for name in ("iteration", "seconds", "history", "warned"))
+        return Checkpoint(state, exposures, shifts, *rest)
     except Exception as error:  # a file that was cut or damaged may be wrong in any way
         log.warning("%s is damaged (%s): training starts anew", path, error)
         return None

@@ -9,7 +9,7 @@ from diff_gaussian_rasterization.cpu.train import Batch, Moments, Statistics, tr
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from gaussian_splatting.camera import stack_cameras
+from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.images import area_resize
 from gaussian_splatting.training.state import ADAM_BETAS, ADAM_EPS, LossConfig, TrainingState
 from gaussian_splatting.views import View
@@ -32,6 +32,9 @@ class CpuEngine:
         self._images = torch.stack(images).to(self._device)
         cameras = [view.camera.resized(width, height) for view in views]
         self._poses, self._intrinsics = stack_cameras(cameras, self._device)
+
+    def set_cameras(self, cameras: Sequence[Camera]) -> None:
+        self._poses.copy_(stack_cameras(list(cameras), self._device)[0])
 
     def run(
         self,

@@ -16,6 +16,7 @@ from diff_gaussian_rasterization.formulas import ssim_window
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.cuda_graph import captured
 from gaussian_splatting.training.engine_cuda_buffers import Buffers, DevicePictures, DeviceViews, Status
 from gaussian_splatting.training.state import ADAM_BETAS, LossConfig, TrainingState
@@ -59,6 +60,12 @@ class CudaEngine:
             self._pictures = None  # its memory is free before the new is taken
             self._pictures = DevicePictures(views, self._device)
         self._views = DeviceViews(views, self._pictures, width, height)
+
+    def set_cameras(self, cameras: Sequence[Camera]) -> None:
+        """Writes the poses where the recorded steps read them."""
+        if self._views is None:
+            raise ValueError("set_views must come before set_cameras")
+        self._views.poses.copy_(stack_cameras(list(cameras), self._device)[0])
 
     @property
     def memory_bytes(self) -> int:

@@ -20,6 +20,7 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.images import area_resize
 from gaussian_splatting.parallel import parallel
 from gaussian_splatting.rendering import render
+from gaussian_splatting.training.alignment import Shifts
 from gaussian_splatting.views import View
 
 _SIDE = 128  # pixels of the longer side: exposures need no detail
@@ -39,11 +40,13 @@ _WORTH = 0.8  # of the median residual must be left at most: shading that the mo
 @dataclass(frozen=True)
 class Exposures:
     """Per view and color, on the CPU: `photograph = gain * model + offset`, colors in [0, 1]. `model` is the one that
-    they were solved with, a copy; None where all views were exposed alike."""
+    they were solved with, a copy; None where all views were exposed alike. `shifts`: by which the views were moved
+    then; None: by none."""
 
     gain: Float[Tensor, "v 3"]
     offset: Float[Tensor, "v 3"]
     model: Gaussians | None = None
+    shifts: Shifts | None = None
 
     @staticmethod
     def equal(count: int) -> "Exposures":
@@ -52,13 +55,15 @@ class Exposures:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain containers of tensors, for a checkpoint."""
-        return {"gain": self.gain, "offset": self.offset, "model": self.model.as_dict() if self.model else None}
+        model = self.model.as_dict() if self.model else None
+        return {"gain": self.gain, "offset": self.offset, "model": model, "shifts": self.shifts}
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> "Exposures":
         """What `as_dict` gave."""
         model = Gaussians(**content["model"]) if content["model"] else None
-        return Exposures(content["gain"].cpu(), content["offset"].cpu(), model)
+        shifts = None if content["shifts"] is None else content["shifts"].cpu()
+        return Exposures(content["gain"].cpu(), content["offset"].cpu(), model, shifts)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class TrainConfig:
     start_share: float = 0.5  # of the budget: the Gaussians of the hull; the others come linearly
 
     exposure_at: tuple[int, ...] = ()  # iterations after which the exposure of every view is solved
+    align_at: tuple[int, ...] = ()  # iterations after which views are moved to where their pictures fit the model
 
     @staticmethod
     def paper(iterations: int = 30_000, sh_degree: int = 0) -> "TrainConfig":
@@ -114,6 +115,7 @@ class TrainConfig:
             start_share=0.25,
             sh_rest_share=0.2,
             exposure_at=tuple(iterations * twelfths // 12 for twelfths in (2, 4, 7)),  # sooner the model misleads
+            align_at=tuple(iterations * thirtieths // 30 for thirtieths in range(4, 16)),  # later it has adapted itself
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,8 +150,8 @@ class TrainConfig:
     def _stops_at(self, i: int, every: int) -> bool:
         level = any(start == i for start, _ in self.levels)
         sh = self.sh_degree_at(i) != self.sh_degree_at(i - 1)
-        exposure = i in self.exposure_at
-        return i % every == 0 or level or sh or exposure or self.densifies_at(i) or self.resets_opacity_at(i)
+        solved = i in self.exposure_at or i in self.align_at
+        return i % every == 0 or level or sh or solved or self.densifies_at(i) or self.resets_opacity_at(i)
 
 
 def view_order(count: int, config: TrainConfig, generator: torch.Generator) -> Int64[Tensor, "iterations b"]:

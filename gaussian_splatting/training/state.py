@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gaussian_splatting.background import Color
+from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.views import View
 
@@ -74,6 +75,9 @@ class Engine(Protocol):
 
     def set_views(self, views: Sequence[View], width: int, height: int) -> None:
         """Takes the pictures of a level: resampled to width x height with an area filter once, kept as uint8."""
+
+    def set_cameras(self, cameras: Sequence[Camera]) -> None:
+        """Other poses for the views that it holds; intrinsics stay."""
 
     def run(
         self,

@@ -15,6 +15,7 @@ from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, Color, measu
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.progress import on_terminal, progress
 from gaussian_splatting.quality import mean_psnr
+from gaussian_splatting.training.alignment import Aligner, Shifts, moved_by
 from gaussian_splatting.training.checkpoint import Checkpoint, Record, fingerprint, load_checkpoint, save_checkpoint
 from gaussian_splatting.training.density import (
     clone_and_split,
@@ -46,7 +47,8 @@ _RESET_OPACITY = 0.01  # 3DGS
 class TrainResult:
     """The model on the training device, its PSNR on training views (dB), the seconds that training took (without
     evaluation), one record per tick: iteration, seconds, loss, gaussians, and psnr if there are evaluate_views; the
-    backdrop that the pictures showed, and the exposure that each view was found to have."""
+    backdrop that the pictures showed, the exposure that each view was found to have, and by how many pixels the object
+    lies further right and down in it than the given pose says (None: poses were taken as they are)."""
 
     gaussians: Gaussians
     psnr: float
@@ -54,6 +56,11 @@ class TrainResult:
     history: list[Record]
     backdrop: Backdrop = WHITE_BACKDROP
     exposures: Exposures | None = None
+    shifts: Shifts | None = None
+
+    def aligned(self, views: Sequence[View]) -> list[View]:
+        """The views that training was given, with their cameras where it found them."""
+        return list(views) if self.shifts is None else moved_by(views, self.shifts)
 
 
 def train(
@@ -82,14 +89,15 @@ def train(
     sample = run.corrected_views(run.loss.background)[:: max(1, len(views) // _PSNR_VIEWS)]
     model = run.state.gaussians()
     psnr = mean_psnr(model, sample, run.loss.background)
-    return TrainResult(model, psnr, run.seconds, run.history, run.backdrop, run.exposures)
+    shifts = run.shifts if run.shifts.any() else None
+    return TrainResult(model, psnr, run.seconds, run.history, run.backdrop, run.exposures, shifts)
 
 
 @dataclass
 class _Run:
     """A training run under way."""
 
-    views: list[View]
+    given: list[View]
     config: TrainConfig
     backdrop: Backdrop
     loss: LossConfig
@@ -102,12 +110,18 @@ class _Run:
     checkpoint: Path | None
     fingerprint: str
     exposures: Exposures
+    shifts: Shifts
     warned: list[str]
     iteration: int = 0
     seconds: float = 0.0
     history: list[Record] = field(default_factory=list)
     level: tuple[int, int] = (0, 0)
     exposure_solver: ExposureSolver | None = None
+    pictures: dict[Color, list[View]] = field(default_factory=dict)  # what `corrected_views` made
+
+    def __post_init__(self) -> None:
+        self.aligner = Aligner(self.given, self.loss.background)
+        self.views = moved_by(self.given, self.shifts)
 
     @staticmethod
     def start(
@@ -128,6 +142,7 @@ class _Run:
         for warning in warned:  # a run that goes on says again what holds of its result
             log.warning("%s", warning)
         exposures = saved.exposures if saved else Exposures.equal(len(views))
+        shifts = saved.shifts if saved else torch.zeros(len(views), 2, dtype=torch.float64)
         loss = replace(config.loss, background=backdrop.color)
         backgrounds, extent = _backgrounds(views, backdrop.color), camera_extent(views)
         engines = [make_engine(device) for _ in backgrounds]
@@ -135,7 +150,7 @@ class _Run:
             engine.expect(budget)
         run = _Run(
             views, config, backdrop, loss, seed, engines, backgrounds, state, extent, budget, checkpoint, mark,
-            exposures, warned,
+            exposures, shifts, warned,
         )  # fmt: skip
         if saved:
             log.info("training goes on after %d iterations", saved.iteration)
@@ -146,7 +161,7 @@ class _Run:
     def go_on(self, evaluate_views: Sequence[View], name: str) -> None:
         """Runs from the present iteration to the last."""
         order = view_order(len(self.views), self.config, _generator(self.seed, 0))
-        rates = learning_rates(self.config, self.views)
+        rates = learning_rates(self.config, self.given)
         loss_sum, loss_steps, saved = 0.0, 0, time.perf_counter()
         with progress(desc=name, total=self.config.iterations, initial=self.iteration) as bar:
             for stop in self.config.stops(_TICK):
@@ -160,6 +175,7 @@ class _Run:
                 self.iteration = stop
                 self._change_density()
                 self._match_exposures()
+                self._align()
                 self.seconds += time.perf_counter() - began
                 if stop % _TICK == 0 or stop == self.config.iterations:
                     self._record(loss_sum / loss_steps, evaluate_views, bar)
@@ -183,10 +199,14 @@ class _Run:
             first = last
         return total / (stop - self.iteration)
 
-    def _set_level(self) -> None:
+    def _size(self) -> tuple[int, int]:
+        """Of the pictures that the next steps are trained on."""
         first = self.views[0].camera
         divisor = self.config.divisor_at(self.iteration, first.width)
-        level = round(first.width / divisor), round(first.height / divisor)
+        return round(first.width / divisor), round(first.height / divisor)
+
+    def _set_level(self) -> None:
+        level = self._size()
         if level != self.level:
             for engine, background in zip(self.engines, self.backgrounds, strict=True):
                 engine.set_views(self.corrected_views(background), *level)
@@ -194,7 +214,12 @@ class _Run:
 
     def corrected_views(self, background: Color) -> list[View]:
         """The pictures as they would be with the same exposure, as far as that is known by now."""
-        return corrected(before(self.views, background), self.exposures, background)
+        if background not in self.pictures:
+            shifts = self.exposures.shifts
+            then = self.given if shifts is None else moved_by(self.given, shifts)
+            self.pictures[background] = corrected(before(then, background), self.exposures, background)
+        known = self.pictures[background]
+        return [replace(view, image=picture.image) for view, picture in zip(self.views, known, strict=True)]
 
     def _solver(self) -> ExposureSolver:
         """Made when first needed."""
@@ -207,9 +232,23 @@ class _Run:
         """Solves the exposures when their time has come; the next level, or this one anew, takes corrected pictures."""
         if self.iteration in self.config.exposure_at:
             before = self.exposures
-            self.exposures = self._solver().solve(self.state.gaussians())
+            found = self._solver().solve(self.state.gaussians())
+            self.exposures = replace(found, shifts=self.shifts) if found.model else found
             if before.model or self.exposures.model:
-                self.level = (0, 0)
+                self.level, self.pictures = (0, 0), {}
+
+    def _align(self) -> None:
+        """Moves the views to where their pictures fit the model, when the time has come."""
+        if self.iteration not in self.config.align_at:
+            return
+        first = self.iteration == self.config.align_at[0]
+        views = self.corrected_views(self.loss.background)
+        shifts = self.aligner.align(self.state.gaussians(), views, self.shifts, self._size(), first)
+        if shifts is not self.shifts:
+            self.shifts, self.views = shifts, moved_by(self.given, shifts)
+            self.exposure_solver = None
+            for engine in self.engines:
+                engine.set_cameras([view.camera for view in self.views])
 
     def _change_density(self) -> None:
         """What follows step number `iteration`."""
@@ -252,7 +291,9 @@ class _Run:
     def _save(self, path: Path) -> None:
         save_checkpoint(
             path,
-            Checkpoint(self.state, self.exposures, self.iteration, self.seconds, self.history, self.warned),
+            Checkpoint(
+                self.state, self.exposures, self.shifts, self.iteration, self.seconds, self.history, self.warned
+            ),
             self.fingerprint,
         )
 
