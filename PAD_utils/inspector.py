@@ -101,11 +101,11 @@ class Inspector:
     """Judges photographs by a trained model. What is usual on a good part is learned when it is first needed, from the
     good views, on the device of the model; it is not thread-safe.
 
-    model: what `train` returned, or Gaussians. views: posed pictures of the good part that training saw; held_out: ones
-    that it did not see, which make for better thresholds (`split` chooses some). folds: models that `cross_fit` trained
-    without a share of the views each, for a better idea of where good parts look odd; without `held_out` they also tell
-    what a view scores that training did not see. features:
-    "efficientnet-lite0", "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown features.
+    model: what `train` returned, or Gaussians. views: posed pictures of the good part that training saw (moved to where
+    it found them); held_out: ones that it did not see, which make for better thresholds (`split` chooses some). folds:
+    models that `cross_fit` trained without a share of the views each, for a better idea of where good parts look odd;
+    without `held_out` they also tell what a view scores that training did not see. features: "efficientnet-lite0",
+    "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown features.
     """
 
     def __init__(
@@ -120,7 +120,9 @@ class Inspector:
         refiner: Refiner | None = None,
         folds: Sequence[Gaussians] = (),
     ) -> None:
-        self.gaussians = (model.gaussians if isinstance(model, TrainResult) else model).detached()
+        if isinstance(model, TrainResult):
+            views, model = model.aligned(views), model.gaussians
+        self.gaussians = model.detached()
         self.device = self.gaussians.means.device
         self.views, self.held_out = list(views), list(held_out)
         self.config = config or InspectConfig()
@@ -230,13 +232,11 @@ class Inspector:
         if cameras is None:
             height, width = images.shape[1:3]
             cameras = [query_lens(width, height, self.lens, None)[0].camera()] * len(images)
-        found = localize(
-            self.gaussians, self._flat(images), cameras, self.retriever, self.refiner, self.config.hypotheses
-        )
+        flat, most = self._flat(images), self.config.hypotheses
+        found = localize(self.gaussians, flat, cameras, self.retriever, self.refiner, most)
         if not self.cut_out or photographs is None:
             return found
-        start = time.perf_counter()
-        first = [estimate.camera for estimate in found.estimates]
+        start, first = time.perf_counter(), [estimate.camera for estimate in found.estimates]
         estimates = refine_uncut(self.gaussians, photographs, first, self.refiner, self.backdrop.color)
         seconds = found.seconds_refine + time.perf_counter() - start
         return replace(found, estimates=estimates, seconds_refine=seconds)

@@ -58,8 +58,9 @@ def cross_fit(
 ) -> list[Gaussians]:
     """One model per fold, trained by `config` on the views of all other folds at the size at which `score` compares.
 
-    Exposures are not solved: scores are indifferent to that of a view."""
-    config = replace(config, exposure_at=())
+    Exposures are not solved: scores are indifferent to that of a view. Views stay where they are: give those that the
+    training of the model itself has aligned (`TrainResult.aligned`)."""
+    config = replace(config, exposure_at=(), align_at=())
     small = parallel(lambda view: view.resized(*_compared_at(view, score)), views)
     start, models = first_gaussians(small, config, device=device, seed=seed), []
     for fold in range(folds):

@@ -23,9 +23,10 @@ from gaussian_splatting.views import View
 Shifts = Float[Tensor, "v 2"]  # of each view: to the right and down, pixels of the whole picture, float64 on the CPU
 
 _AT_ONCE = {"cpu": 4, "cuda": 32}  # views rendered together
-_MANY = 100  # views: of so many, poses are known to be exact by looking at ...
+_MANY = 100  # views: of so many, poses are known to be exact by looking, in the first round, at ...
 _LOOKED_AT = 16  # ... a few, evenly spread
-_EXACT_PX = 0.1  # a median shift of less is an error of the model and not of the poses
+_FEW_OFF_PX = 0.1  # a median shift of less in the first round is an error of the model and not of the poses ...
+_DECIDED, _OFF_PX = 5, 0.25  # ... and so is one of less than this once so many rounds have added up
 _SPREAD = 0.1  # residuals of less than this (colors in [0, 1]) are no outliers
 _FURTHER = 1.5  # of a step: part of it has been learned by the model from the view itself
 _MOST_PX = 1.0  # of a step: gradients tell of no more
@@ -38,17 +39,21 @@ class Aligner:
         self._views, self._background = list(views), background
 
     def align(
-        self, model: Gaussians, views: Sequence[View], shifts: Shifts, size: tuple[int, int], first: bool
+        self, model: Gaussians, views: Sequence[View], shifts: Shifts, size: tuple[int, int], turn: int
     ) -> Shifts:
-        """Shifts that are nearer to the truth; the same object where poses are exact. `views`: corrected, in the order
-        of those given, their cameras moved by `shifts`; compared at this size (width, height). `first`: of all rounds,
-        the one in which many views that are exact show it."""
-        if len(views) > _MANY and not shifts.any():
+        """Shifts that are nearer to the truth; the same object, or zeros once more, where poses are exact. `views`:
+        corrected, in the order of those given, their cameras moved by `shifts`; compared at this size (width, height).
+        `turn`: the number of the round, from 0."""
+        if not shifts.any() and turn > (0 if len(views) > _MANY else _DECIDED):
+            return shifts
+        if turn == 0 and len(views) > _MANY:
             few = views[:: -(-len(views) // _LOOKED_AT)]
-            if not first or self._found(model, few, size).norm(dim=1).median().item() < _EXACT_PX:
+            if _median(self._found(model, few, size)) < _FEW_OFF_PX:
                 return shifts
         step = (_FURTHER * self._found(model, views, size)).clamp(-_MOST_PX, _MOST_PX)
-        return self._without_world(shifts + step)
+        shifts = self._without_world(shifts + step)
+        exact = turn == _DECIDED and _median(shifts) < _OFF_PX
+        return torch.zeros_like(shifts) if exact else shifts
 
     def _found(self, model: Gaussians, views: Sequence[View], size: tuple[int, int]) -> Shifts:
         scale = views[0].camera.width / size[0]
@@ -60,6 +65,10 @@ class Aligner:
         seen = (pixels_per_unit(self._views)[..., None] * axes).flatten(0, 1)
         motion = torch.linalg.lstsq(seen, shifts.flatten()[:, None]).solution
         return shifts - (seen @ motion).view_as(shifts)
+
+
+def _median(shifts: Shifts) -> float:
+    return shifts.norm(dim=1).median().item()
 
 
 @torch.no_grad()

@@ -241,9 +241,9 @@ class _Run:
         """Moves the views to where their pictures fit the model, when the time has come."""
         if self.iteration not in self.config.align_at:
             return
-        first = self.iteration == self.config.align_at[0]
+        turn = self.config.align_at.index(self.iteration)
         views = self.corrected_views(self.loss.background)
-        shifts = self.aligner.align(self.state.gaussians(), views, self.shifts, self._size(), first)
+        shifts = self.aligner.align(self.state.gaussians(), views, self.shifts, self._size(), turn)
         if shifts is not self.shifts:
             self.shifts, self.views = shifts, moved_by(self.given, shifts)
             self.exposure_solver = None
