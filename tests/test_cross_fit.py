@@ -115,8 +115,8 @@ def test_models_for_few_views_are_trained_longer_and_on_any_device(
     monkeypatch.setattr(steps, "cross_fit", fit)
     config = RunConfig("00Fake", tmp_path, gauss_iters=800)
     job = Job(config, torch.device("cpu"), tmp_path, Ledger(tmp_path), started=0.0)
-    score = ScoreConfig.fast()
-    for gallery in (Gallery(views(24), views(4)), Gallery(views(15), []), Gallery(views(16), [])):
+    score, many = ScoreConfig.fast(), Gallery(views(50), views(4))
+    for gallery in (Gallery(views(15), []), Gallery(views(16), []), Gallery(views(24), views(4)), many):
         steps.make_folds(job, gallery, score)
-    steps.make_folds(replace(job, device=torch.device("cuda")), Gallery(views(24), views(4)), score)
-    assert asked == [(200, FOLDS_OF_FEW), (100, FOLDS)]
+    steps.make_folds(replace(job, device=torch.device("cuda")), many, score)
+    assert asked == [(200, FOLDS_OF_FEW), (200, FOLDS), (100, FOLDS)]

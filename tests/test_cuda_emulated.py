@@ -1,6 +1,6 @@
 """The GPU's own kernel sources, run on the host by an emulator, against the plain-torch reference. No GPU is needed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from diff_gaussian_rasterization.reference.rasterize import photometric_loss_ref
 from diff_gaussian_rasterization.types import Forward, Gradients, PictureGradient, Scene, Wanted
 
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.training.alignment import moved_by
 from gaussian_splatting.training.engine_cpu import CpuEngine
 from gaussian_splatting.training.engine_cuda import CudaEngine
-from gaussian_splatting.training.state import LossConfig, TrainingState
+from gaussian_splatting.training.state import Engine, LossConfig, TrainingState
 from tests.cuda_emulator import EmulatedRuntime, available
 from tests.golden import CASES, Golden
 from tests.splat_scenes import (
@@ -162,6 +163,24 @@ def test_training_steps_match_autograd_though_lists_have_to_grow(sh_degree: int,
         assert (got.exp_avg[name] - expected.exp_avg[name]).norm() <= 1e-3 * expected.exp_avg[name].norm(), name
     torch.testing.assert_close(got.grad2d_sum, expected.grad2d_sum, atol=1e-6, rtol=1e-3)
     torch.testing.assert_close(got.grad2d_count, expected.grad2d_count)
+
+
+@pytest.mark.parametrize("make", [CpuEngine, lambda: CudaEngine("cpu")])
+def test_steps_after_cameras_moved_are_those_of_an_engine_that_knew_no_others(make: Callable[[], Engine]) -> None:
+    taken = views(count=4, size=40)
+    moved = moved_by(taken, torch.tensor([[2.0, -1.0], [0.5, 0], [-3, 1], [0, 1]], dtype=torch.float64))
+    order = torch.tensor([[0, 1], [3, 2], [1, 3]])
+    states = []
+    for first in (taken, moved):
+        engine, state = make(), _stretched_ball(0)
+        rates = {name: torch.full((3,), 1e-3) for name in (*state.params, "sh_rest")}
+        engine.set_views(first, 32, 32)
+        engine.run(_stretched_ball(0), order, rates, LossConfig())  # whatever it recorded goes on
+        engine.set_cameras([view.camera for view in moved])
+        engine.run(state, order, rates, LossConfig())
+        states.append(state)
+    for name, value in states[1].params.items():
+        assert torch.equal(states[0].params[name], value)
 
 
 def _stretched_ball(sh_degree: int) -> TrainingState:

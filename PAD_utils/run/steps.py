@@ -35,7 +35,7 @@ from PAD_utils.run.job import Job
 from PAD_utils.run.ledger import describe_camera, fingerprint, fingerprint_file, fingerprint_pictures, fingerprint_views
 from PAD_utils.run.outputs import PoseFile
 from PAD_utils.score.anomaly import ScoreConfig
-from PAD_utils.score.cross_fit import ENOUGH, FEWEST, FOLDS, FOLDS_OF_FEW, cross_fit, short
+from PAD_utils.score.cross_fit import ENOUGH, FEW, FEWEST, FOLDS, FOLDS_OF_FEW, cross_fit, short
 from PAD_utils.score.features import FAST_FEATURES, make_features
 from PAD_utils.score.pyramid import FeaturePyramid
 
@@ -213,16 +213,16 @@ def open_inspector(job: Job, model: Model, pyramid: FeaturePyramid, lens: Lens |
 
 
 def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
-    """Models for cross-fitting, where this run trains on a GPU or can hold no views out. Where it can, on a CPU, they
-    would take a quarter of the time of training and find nothing more."""
-    config, few = job.config, not views.held_out
-    if not config.train or config.preset != "fast" or (few and len(views.seen) < FEWEST):
+    """Models for cross-fitting, where this run trains on a GPU or on few views. Those of many, on a CPU, would take a
+    quarter of the time of training and find nothing more."""
+    config, count, judging = job.config, len(views.seen), not views.held_out
+    if not config.train or config.preset != "fast" or (judging and count < FEWEST):
         return []
-    if not few and job.device.type != "cuda":
+    if count >= FEW and job.device.type != "cuda":
         return []
     whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
-    training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations, few), config.sh_degree)
-    return cross_fit(views.seen, training, score, job.device, config.seed, FOLDS_OF_FEW if few else FOLDS)
+    training = TrainConfig.preset(config.preset, job.device.type, short(whole.iterations, count), config.sh_degree)
+    return cross_fit(views.seen, training, score, job.device, config.seed, FOLDS_OF_FEW if judging else FOLDS)
 
 
 def seconds_of_model(job: Job, model: Model) -> dict[str, float | None]:

@@ -26,9 +26,10 @@ log = logging.getLogger(__name__)
 FOLDS = 3
 FOLDS_OF_FEW = 6  # where no view can be held out: the models judge too, and each must see nearly all there is
 ENOUGH = 28  # views: of fewer, training needs each, and none is held out
+FEW = 50  # views that training sees: of fewer it memorizes so much that cross-fitting pays on a CPU too
 FEWEST = 16  # views: of fewer, models that lack a sixth tell little of the one that has them all
 _SHORTER = 8  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
-_SHORTER_OF_FEW = 4  # models that judge must come nearer to it
+_SHORTER_OF_FEW = 4  # what lacks a share of few views errs enough; and where it judges, it must come near
 _GOLDEN = 0.618034  # its multiples spread evenly: neighbors on a ring and in a column of rings fall into other folds
 
 
@@ -48,9 +49,9 @@ def by_fold(
     return [(views[i], folds[fold]) for fold, i in placed]
 
 
-def short(iterations: int, few: bool) -> int:
-    """Of the training of one fold, for a model that takes this many; `few`: views, so that the folds judge."""
-    return max(1, iterations // (_SHORTER_OF_FEW if few else _SHORTER))
+def short(iterations: int, views: int) -> int:
+    """Of the training of one fold, for a model that takes this many iterations for so many views."""
+    return max(1, iterations // (_SHORTER_OF_FEW if views < FEW else _SHORTER))
 
 
 def cross_fit(

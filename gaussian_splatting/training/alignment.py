@@ -22,11 +22,16 @@ from gaussian_splatting.views import View
 
 Shifts = Float[Tensor, "v 2"]  # of each view: to the right and down, pixels of the whole picture, float64 on the CPU
 
-_AT_ONCE = {"cpu": 4, "cuda": 32}  # views rendered together
+_AT_ONCE = {"cpu": 4, "cuda": 8}  # views rendered together
 _MANY = 100  # views: of so many, poses are known to be exact by looking, in the first round, at ...
 _LOOKED_AT = 16  # ... a few, evenly spread
-_FEW_OFF_PX = 0.1  # a median shift of less in the first round is an error of the model and not of the poses ...
-_DECIDED, _OFF_PX = 5, 0.25  # ... and so is one of less than this once so many rounds have added up
+_LOOK_PX = (
+    0.1  # of the pictures compared then: a median shift of less is an error of the model and not of the poses ...
+)
+_DECIDED, _OFF_PX = (
+    5,
+    0.25,
+)  # ... and so is one of less than this, of the whole pictures, once these rounds have added up
 _SPREAD = 0.1  # residuals of less than this (colors in [0, 1]) are no outliers
 _FURTHER = 1.5  # of a step: part of it has been learned by the model from the view itself
 _MOST_PX = 1.0  # of a step: gradients tell of no more
@@ -48,16 +53,17 @@ class Aligner:
             return shifts
         if turn == 0 and len(views) > _MANY:
             few = views[:: -(-len(views) // _LOOKED_AT)]
-            if _median(self._found(model, few, size)) < _FEW_OFF_PX:
+            if _median(self._found(model, few, size)) < _LOOK_PX:
                 return shifts
-        step = (_FURTHER * self._found(model, views, size)).clamp(-_MOST_PX, _MOST_PX)
+        scale = views[0].camera.width / size[0]
+        step = (_FURTHER * scale * self._found(model, views, size)).clamp(-_MOST_PX, _MOST_PX)
         shifts = self._without_world(shifts + step)
         exact = turn == _DECIDED and _median(shifts) < _OFF_PX
         return torch.zeros_like(shifts) if exact else shifts
 
     def _found(self, model: Gaussians, views: Sequence[View], size: tuple[int, int]) -> Shifts:
-        scale = views[0].camera.width / size[0]
-        return scale * solve_shifts(model, [view.resized(*size) for view in views], self._background)
+        """In pixels of pictures of this size."""
+        return solve_shifts(model, [view.resized(*size) for view in views], self._background)
 
     def _without_world(self, shifts: Shifts) -> Shifts:
         """The shifts less those that moving the whole object explains best."""
