@@ -272,9 +272,7 @@ class Inspector:
 
     def decide_part(self, maps: Sequence[Float[Tensor, "_ _"]], poses: Sequence[PoseEstimate]) -> PartDecision:
         """One decision about the part that photographs with these maps show, all of them at poses that can be trusted.
-
-        Raises ValueError where there are too few good views for a threshold of as many photographs.
-        """
+        Raises ValueError where there are too few good views for a threshold of as many photographs."""
         return self._comparer.decide_part(self.usual, self.calibration, maps, [pose.camera for pose in poses])
 
     def save(self, folder: Path | str) -> None:
@@ -373,7 +371,8 @@ class Inspector:
 
     @property
     def _comparer(self) -> Comparer:
-        return Comparer(self.gaussians, self.pyramid, self.config.score, self.backdrop, self.cut_out, self._recorded)
+        views = self.backdrop, self.cut_out, self._focal_px
+        return Comparer(self.gaussians, self.pyramid, self.config.score, *views, self._recorded)
 
 
 def saved_config(saved: dict[str, Any]) -> InspectConfig:

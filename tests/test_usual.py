@@ -108,3 +108,23 @@ def test_the_papers_score_learns_its_scores_alone() -> None:
     paper = replace(COMPARER, config=ScoreConfig.paper()).learn(SEEN[:6], [])
     assert (paper.normality, paper.local, paper.response) == (None, None, None)
     assert len(paper.seen_scores) == 6 and paper.held_out_scores == []
+
+
+def larger(image: Tensor, times: int) -> Tensor:
+    return image.repeat_interleave(times, 0).repeat_interleave(times, 1)
+
+
+def test_a_finer_picture_is_compared_as_coarsely_as_the_model_was_fitted(usual: Usual) -> None:
+    """Its score is that of the usual size, the maximum of a map of its own size, and that of the picture alone."""
+    fitted = replace(COMPARER, fitted_focal_px=CAMERAS[0].fx)
+    camera, plain = CAMERAS[7].resized(2 * SIZE, 2 * SIZE), picture(7)
+    scores, shown = fitted.compare([larger(plain, 2)], [camera], usual)
+    assert scores.maps.shape[1:] == shown.shape[2:] == (2 * SIZE, 2 * SIZE)
+    assert float(scores.image_scores) == float(scores.maps.max())
+    usual_size = score(usual, plain, 7)
+    assert float(scores.image_scores) == pytest.approx(usual_size, rel=0.05)
+    assert float(COMPARER.compare([larger(plain, 2)], [camera], usual)[0].image_scores) > 1.3 * usual_size
+    assert float(fitted.compare([plain], [CAMERAS[7]], usual)[0].image_scores) == usual_size
+    narrower = replace(camera, fx=1.5 * camera.fx, fy=1.5 * camera.fy)
+    together = fitted.compare([larger(plain, 2)] * 2, [camera, narrower], usual)[0]
+    assert torch.equal(together.maps[0], scores.maps[0])

@@ -169,6 +169,8 @@ def _facts(metrics: dict[str, Any], images: Sequence[Judged], threshold: float |
         facts.append(("Gaussians", f"{metrics['n_gaussians']:,}".replace(",", " "), ""))
     if metrics.get("train_psnr") is not None:
         facts.append(("Training PSNR", f"{metrics['train_psnr']:.1f}", "dB"))
+    if metrics.get("given_poses_off_px") is not None:
+        facts.append(("Given poses off by", f"{metrics['given_poses_off_px']['median']:.1f}", "px"))
     facts += [
         (name.capitalize(), str(metrics[name]), "")
         for name in ("preset", "features", "retrieval", "refiner")

@@ -17,7 +17,7 @@ from PAD_utils.report.report import ReportImage, Whole, write_report
 from PAD_utils.report.scene import Scene
 from PAD_utils.run.job import Job, write_run_json
 from PAD_utils.run.judge import Verdicts
-from PAD_utils.run.steps import Model, Poses, seconds_of_model
+from PAD_utils.run.steps import Model, Poses, given_poses_off_px, seconds_of_model
 from PAD_utils.run.summary import Decided, count_decisions, summary
 from PAD_utils.run.tracking import log_figures
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED
@@ -139,6 +139,7 @@ def facts_of_run(job: Job, model: Model) -> dict[str, Any]:
     return {
         "n_gaussians": len(model.gaussians),
         "train_psnr": model.train_psnr,
+        "given_poses_off_px": given_poses_off_px(job),
         **{name: getattr(job.config, name) for name in ("preset", "retrieval", "refiner")},
         "warnings": job.warnings,
     }

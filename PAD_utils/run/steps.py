@@ -231,6 +231,15 @@ def seconds_of_model(job: Job, model: Model) -> dict[str, float | None]:
     return {"train": model.train_seconds, **{stage: known.get(stage) for stage in ("cross_fitting", "calibration")}}
 
 
+def given_poses_off_px(job: Job) -> dict[str, float] | None:
+    """By how many pixels training moved its views, median and worst; None: it took the poses as they were given."""
+    shifts = (job.ledger.last("train") or {}).get("shifts_px")
+    if not shifts:
+        return None
+    lengths = torch.tensor(list(shifts.values()), dtype=torch.float64).norm(dim=1)
+    return {"median": lengths.median().item(), "worst": lengths.max().item()}
+
+
 def localize_samples(job: Job, model: Model, inspector: Inspector, samples: list[Sample]) -> Poses:
     """Step 5: where every sample was photographed from. What is done is kept if the run is interrupted."""
     config, pictures = job.config, [sample.image for sample in samples]

@@ -8,12 +8,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.images import area_resize
 from gaussian_splatting.parallel import even_parts, parallel
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
@@ -34,6 +36,7 @@ from PAD_utils.score.transfer import to_device
 _KEPT_VIEWS = 32
 _ADDED_NOISE = (0.01, 0.02, 0.04)  # of white, standard deviation
 _NOISY_VIEWS = 16  # of the good views, at most, that are scored with noise added
+_AS_FINE = 0.95  # of a picture's focal length in pixels: those that differ by less show the same
 _RATE = 0.01  # of false alarms, for whose threshold the answer to noise is learned; others differ little
 
 
@@ -106,6 +109,7 @@ class _Judged(NamedTuple):
 @dataclass(frozen=True)
 class Comparer:
     """Compares photographs with what the good object looks like from their poses. `cut_out` as for `over_backdrop`;
+    `fitted_focal_px`: focal length in pixels of the pictures that the model was fitted to (None: that of any picture);
     `recorded` scores instead of `score_pairs`."""
 
     gaussians: Gaussians
@@ -113,12 +117,39 @@ class Comparer:
     config: ScoreConfig
     backdrop: Backdrop = WHITE_BACKDROP
     cut_out: bool = False
+    fitted_focal_px: float | None = None
     recorded: RecordedScores | None = None
 
     def compare(
         self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera], usual: Usual
     ) -> tuple[Scores, Float[Tensor, "b 3 h w"]]:
-        """Pictures of one size against what is usual: scores, and the renderings of the good object in [0, 1]."""
+        """Pictures of one size against what is usual: scores, and the renderings of the good object in [0, 1].
+
+        Pictures finer than those that the model was fitted to are compared as coarsely as these, for the model knows no
+        more of the good object. The paper's score takes all sizes to its own."""
+        sizes = {self._known_size(camera) for camera in cameras}
+        if len(sizes) > 1:  # several lenses; what is found for a picture does not depend on the others
+            each = [self.compare([image], [camera], usual) for image, camera in zip(images, cameras, strict=True)]
+            maps, renderings = torch.cat([one.maps for one, _ in each]), torch.cat([drawn for _, drawn in each])
+            return Scores(maps, maps.flatten(1).amax(1)), renderings
+        width, height = sizes.pop()
+        if (height, width) == tuple(images[0].shape[:2]):
+            return self._compare(images, cameras, usual)
+        small = parallel(lambda image: torch.from_numpy(area_resize(image.numpy(), width, height)), images)
+        found, _ = self._compare(small, [camera.resized(width, height) for camera in cameras], usual)
+        maps = F.interpolate(found.maps[:, None], tuple(images[0].shape[:2]), mode="bilinear")[:, 0]
+        return Scores(maps, maps.flatten(1).amax(1)), self.renderings(images, cameras)
+
+    def _known_size(self, camera: Camera) -> tuple[int, int]:
+        """Width and height at which the model knows what the camera shows."""
+        share = 1.0 if self.fitted_focal_px is None else self.fitted_focal_px / camera.fx
+        if share > _AS_FINE or not self.config.normalized:
+            return camera.width, camera.height
+        return max(1, round(share * camera.width)), max(1, round(share * camera.height))
+
+    def _compare(
+        self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera], usual: Usual
+    ) -> tuple[Scores, Float[Tensor, "b 3 h w"]]:
         queries, renderings, shown = self._pairs(images, cameras)
         local = None if usual.local is None else usual.local.expected(self.gaussians, self._halved(cameras))
         if self.recorded is not None:
