@@ -23,15 +23,10 @@ from gaussian_splatting.views import View
 Shifts = Float[Tensor, "v 2"]  # of each view: to the right and down, pixels of the whole picture, float64 on the CPU
 
 _AT_ONCE = {"cpu": 4, "cuda": 8}  # views rendered together
-_MANY = 100  # views: of so many, poses are known to be exact by looking, in the first round, at ...
-_LOOKED_AT = 16  # ... a few, evenly spread
-_LOOK_PX = (
-    0.1  # of the pictures compared then: a median shift of less is an error of the model and not of the poses ...
-)
-_DECIDED, _OFF_PX = (
-    5,
-    0.25,
-)  # ... and so is one of less than this, of the whole pictures, once these rounds have added up
+_DECIDED = 5  # the round, from 0, in which poses are found to be exact or not: the first of whole pictures
+_OFF_PX = 0.25  # a median shift of less, added up until then, is an error of the model and not of the poses
+_MANY = 100  # views: of so many, none is moved before a look ...
+_LOOKED_AT, _LOOK_PX = 16, 0.15  # ... at a few of them, which the others hold in place: they show all of their error
 _SPREAD = 0.1  # residuals of less than this (colors in [0, 1]) are no outliers
 _FURTHER = 1.5  # of a step: part of it has been learned by the model from the view itself
 _MOST_PX = 1.0  # of a step: gradients tell of no more
@@ -49,16 +44,16 @@ class Aligner:
         """Shifts that are nearer to the truth; the same object, or zeros once more, where poses are exact. `views`:
         corrected, in the order of those given, their cameras moved by `shifts`; compared at this size (width, height).
         `turn`: the number of the round, from 0."""
-        if not shifts.any() and turn > (0 if len(views) > _MANY else _DECIDED):
+        many, scale = len(views) > _MANY, views[0].camera.width / size[0]
+        if not shifts.any() and (turn != _DECIDED if many else turn > _DECIDED):
             return shifts
-        if turn == 0 and len(views) > _MANY:
+        if many and not shifts.any():
             few = views[:: -(-len(views) // _LOOKED_AT)]
-            if _median(self._found(model, few, size)) < _LOOK_PX:
+            if scale * _median(self._found(model, few, size)) < _LOOK_PX:
                 return shifts
-        scale = views[0].camera.width / size[0]
         step = (_FURTHER * scale * self._found(model, views, size)).clamp(-_MOST_PX, _MOST_PX)
         shifts = self._without_world(shifts + step)
-        exact = turn == _DECIDED and _median(shifts) < _OFF_PX
+        exact = turn == _DECIDED and not many and _median(shifts) < _OFF_PX
         return torch.zeros_like(shifts) if exact else shifts
 
     def _found(self, model: Gaussians, views: Sequence[View], size: tuple[int, int]) -> Shifts:
