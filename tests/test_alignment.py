@@ -56,11 +56,11 @@ def test_known_shifts_are_found() -> None:
 
 def test_training_sets_poses_right() -> None:
     """Unseen pictures come out sharper, and the shifts are those that the poses were spoiled by."""
-    taken = views(count=40, size=SIZE)
+    taken = views(count=30, size=64)
     unseen, seen = taken[::5], [view for i, view in enumerate(taken) if i % 5]
     spoiled = drawn(len(seen), pixels=0.7)
     given = moved_by(seen, -spoiled)
-    config = TrainConfig.fast(iterations=600)
+    config = TrainConfig.fast(iterations=300)
     aligned, ignored, exact = (
         train(some, settings, evaluate_views=unseen)
         for some, settings in ((given, config), (given, replace(config, align_at=())), (seen, config))
