@@ -54,6 +54,21 @@ def test_known_shifts_are_found() -> None:
     assert (found - shifts).abs().max() < 0.05
 
 
+def test_what_no_picture_tells_is_not_followed() -> None:
+    """Stripes tell nothing of a shift along them, an empty picture of none, and parallel views of no center."""
+    taken = views(count=2, size=SIZE)
+    stripes = torch.zeros(SIZE, SIZE, 3, dtype=torch.uint8)
+    stripes[:, SIZE // 2 :] = 255
+    nothing = ball()[torch.zeros(0, dtype=torch.long)]
+    striped = replace(taken[0], image=stripes)
+    empty = replace(taken[1], image=torch.full_like(stripes, 255))
+    found = solve_shifts(nothing, [striped, empty], WHITE)
+    assert found[0, 1].abs() < 1e-6 and (found[1] == 0).all()
+    parallel = [replace(view, camera=taken[0].camera) for view in taken]
+    shifts = aligner(parallel).align(nothing, parallel, torch.zeros(2, 2, dtype=torch.float64), (SIZE, SIZE), 0)
+    assert all(view.camera.cam_from_world.isfinite().all() for view in moved_by(parallel, shifts))
+
+
 def test_training_sets_poses_right() -> None:
     """Unseen pictures come out sharper, and the shifts are those that the poses were spoiled by."""
     taken = views(count=30, size=64)

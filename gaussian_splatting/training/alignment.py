@@ -30,6 +30,8 @@ _LOOKED_AT, _LOOK_PX = 16, 0.15  # ... at a few of them, which the others hold i
 _SPREAD = 0.1  # residuals of less than this (colors in [0, 1]) are no outliers
 _FURTHER = 1.5  # of a step: part of it has been learned by the model from the view itself
 _MOST_PX = 1.0  # of a step: gradients tell of no more
+_DAMPING = 1e-3  # of the gradients' energy: along a picture's only direction of edges nothing tells a shift
+_NEAREST = 1e-3  # of the largest distance of the object: views that it does not lie before are not moved
 
 
 class Aligner:
@@ -93,9 +95,12 @@ def _solve_some(model: Gaussians, views: Sequence[View], background: Color) -> S
 
     xx, xy, yy = total(right * right), total(right * down), total(down * down)
     xr, yr = total(right * residual), total(down * residual)
-    determinant = (xx * yy - xy * xy).clamp_min(1e-12)
+    least = _DAMPING * (xx + yy) + 1e-9
+    xx, yy = xx + least, yy + least
+    determinant = xx * yy - xy * xy
     # What lies further right is darker where the picture becomes brighter to the right.
-    return -torch.stack(((yy * xr - xy * yr) / determinant, (xx * yr - xy * xr) / determinant), dim=1)
+    found = -torch.stack(((yy * xr - xy * yr) / determinant, (xx * yr - xy * xr) / determinant), dim=1)
+    return found.nan_to_num(0.0)
 
 
 def moved_by(views: Sequence[View], shifts: Shifts) -> list[View]:
@@ -117,5 +122,6 @@ def pixels_per_unit(views: Sequence[View]) -> Float[Tensor, "v 2"]:
     cameras = [view.camera for view in views]
     poses = torch.stack([camera.cam_from_world for camera in cameras])
     depth = poses[:, 2, :3] @ common_center(cameras) + poses[:, 2, 3]
+    depth = depth.clamp_min(_NEAREST * depth.abs().max().clamp_min(1e-9))
     focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras], dtype=torch.float64)
     return focal / depth[:, None]
