@@ -24,6 +24,7 @@ $(RUN_STAMP): requirements.txt $(KERNEL_SOURCES)
 	@echo "1/3 virtual environment .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) "pip>=25.1"
+	@df -Pk . | awk 'NR == 2 && $$4 < 8e6 { printf "warning: only %.1f GB are free here; the packages take up to 7\n", $$4 / 1e6 }'
 	@echo "2/3 packages of requirements.txt (PyTorch is most of it; the first time this downloads for minutes)"
 	@grep -v '^\./' requirements.txt > .venv/packages.txt && $(PIP) -r .venv/packages.txt
 	@echo "3/3 our kernels, compiled for this machine (about a minute)"
