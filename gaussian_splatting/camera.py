@@ -101,6 +101,13 @@ def common_center(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
     return mean + torch.linalg.solve(across.mean(0) + 1e-9 * eye, toward)
 
 
+def depths_of_center(cameras: Sequence[Camera]) -> Float[Tensor, "v"]:
+    """How far along each optical axis the common center lies, world units, float64; negative behind a camera."""
+    world_from_camera = rigid_inverse(torch.stack([camera.cam_from_world for camera in cameras]))
+    centers, axes = world_from_camera[:, :3, 3], world_from_camera[:, :3, 2]
+    return ((common_center(cameras) - centers) * axes).sum(-1)
+
+
 def stack_cameras(
     cameras: list[Camera], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 4"]]:

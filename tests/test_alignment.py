@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_small_pictures_count_pixels_of_the_whole_ones() -> None:
 
 
 def test_the_job_goes_on_from_aligned_views(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also in a later run that trains nothing; held-out views keep their poses."""
     gallery = [replace(view, image=view.image.contiguous()) for view in views(count=36)]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gaussian_splatting.background import Color
-from gaussian_splatting.camera import common_center
+from gaussian_splatting.camera import depths_of_center
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
@@ -120,8 +120,7 @@ def moved_by(views: Sequence[View], shifts: Shifts) -> list[View]:
 def pixels_per_unit(views: Sequence[View]) -> Float[Tensor, "v 2"]:
     """By how many pixels the object moves in each picture for a unit of the world."""
     cameras = [view.camera for view in views]
-    poses = torch.stack([camera.cam_from_world for camera in cameras])
-    depth = poses[:, 2, :3] @ common_center(cameras) + poses[:, 2, 3]
+    depth = depths_of_center(cameras)
     depth = depth.clamp_min(_NEAREST * depth.abs().max().clamp_min(1e-9))
     focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras], dtype=torch.float64)
     return focal / depth[:, None]

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gaussian_splatting.background import Color
-from gaussian_splatting.camera import common_center
+from gaussian_splatting.camera import depths_of_center
 from gaussian_splatting.geometry import rigid_inverse
 from gaussian_splatting.training.state import LossConfig
 from gaussian_splatting.views import View
@@ -191,8 +191,5 @@ def camera_extent(views: Sequence[View]) -> float:
 
 def pixel_width(views: Sequence[View]) -> float:
     """How wide a pixel is, in world units, where the optical axes come closest to meeting: at the object."""
-    world_from_camera = rigid_inverse(torch.stack([view.camera.cam_from_world for view in views]))
-    centers, axes = world_from_camera[:, :3, 3], world_from_camera[:, :3, 2]
-    target = common_center([view.camera for view in views])
-    depth = ((target - centers) * axes).sum(-1).abs()
+    depth = depths_of_center([view.camera for view in views]).abs()
     return (depth / torch.tensor([view.camera.fx for view in views], dtype=depth.dtype)).median().item()
