@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gaussian_splatting.geometry import check_rigid, rigid_inverse
+from gaussian_splatting.geometry import check_rigid, nearest_to_lines, rigid_inverse
 
 # Blender/OpenGL cameras look along -z with y up: the same frame turned by half a turn about x.
 _OPENCV_FROM_BLENDER = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
@@ -91,14 +91,8 @@ def common_center(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
         [[(c.width / 2 - c.cx) / c.fx, (c.height / 2 - c.cy) / c.fy, 1.0] for c in cameras], dtype=torch.float64
     )
     cam_from_world = torch.stack([camera.cam_from_world for camera in cameras])
-    ray = torch.nn.functional.normalize((cam_from_world[:, :3, :3].mT @ middles[..., None])[..., 0], dim=1)
-    centers = rigid_inverse(cam_from_world)[:, :3, 3]
-    mean = centers.mean(0)
-    eye = torch.eye(3, dtype=torch.float64)
-    across = eye - ray[:, :, None] * ray[:, None, :]
-    # The small multiple of the identity decides where all rays are parallel.
-    toward = (across @ (centers - mean)[..., None]).mean(0)[:, 0]
-    return mean + torch.linalg.solve(across.mean(0) + 1e-9 * eye, toward)
+    rays = (cam_from_world[:, :3, :3] * middles[..., None]).sum(1)
+    return nearest_to_lines(rigid_inverse(cam_from_world)[:, :3, 3], torch.nn.functional.normalize(rays, dim=1))
 
 
 def depths_of_center(cameras: Sequence[Camera]) -> Float[Tensor, "v"]:

@@ -88,6 +88,25 @@ def rigid_inverse(b_from_a: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     return rigid(r_t, -(r_t @ b_from_a[..., :3, 3:])[..., 0])
 
 
+def solved_by_cofactors(matrix: Float[Tensor, "3 3"], target: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    """The x of `matrix @ x = target` (Cramer's rule). A library's solver rounds as it has threads to spare: what a
+    training starts from may not."""
+    a, b, c = matrix.unbind(0)
+    adjugate = torch.stack([torch.linalg.cross(*rows) for rows in ((b, c), (c, a), (a, b))], dim=1)
+    return (adjugate * target).sum(1) / (a * adjugate[:, 0]).sum()
+
+
+def nearest_to_lines(points: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]) -> Float[Tensor, "3"]:
+    """The point nearest to the lines through `points` along unit `directions` (least squares), float64. Where all lines
+    are parallel, the one nearest to the mean of the points."""
+    points, directions = points.double(), directions.double()
+    mean, eye = points.mean(0), torch.eye(3, dtype=torch.float64)
+    across = eye - directions[:, :, None] * directions[:, None, :]
+    toward = (across * (points - mean)[:, None, :]).sum(2).mean(0)
+    # The small multiple of the identity decides where all lines are parallel.
+    return mean + solved_by_cofactors(across.mean(0) + 1e-9 * eye, toward)
+
+
 def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
     """Rotation matrices of unnormalized wxyz quaternions."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)

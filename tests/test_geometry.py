@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from gaussian_splatting.camera import Camera, stack_cameras
-from gaussian_splatting.geometry import check_rigid, rigid, rigid_inverse, rotation_angle, se3_exp, skew, so3_exp
+from gaussian_splatting.geometry import (
+    check_rigid,
+    nearest_to_lines,
+    rigid,
+    rigid_inverse,
+    rotation_angle,
+    se3_exp,
+    skew,
+    so3_exp,
+    solved_by_cofactors,
+)
 
 numbers = st.floats(-3, 3, allow_nan=False)
 twists = st.lists(numbers, min_size=6, max_size=6).map(lambda x: torch.tensor(x, dtype=torch.float64))
@@ -83,6 +93,27 @@ def test_blender_camera_puts_a_known_point_on_a_known_pixel() -> None:
 def test_what_is_no_pose_is_named(broken: torch.Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=f"frame 7.*{said}"):
         Camera.from_blender(broken, 0.7, 10, 10, name="frame 7")
+
+
+def test_three_equations_are_solved_as_by_lapack() -> None:
+    drawn = torch.randn(20, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for system in drawn:
+        found = solved_by_cofactors(system[:, :3], system[:, 3])
+        torch.testing.assert_close(found, torch.linalg.solve(system[:, :3], system[:, 3]), rtol=1e-9, atol=1e-9)
+
+
+def test_lines_that_meet_are_nearest_to_where_they_meet() -> None:
+    generator = torch.Generator().manual_seed(1)
+    meeting = torch.tensor([3.0, -200.0, 1e4], dtype=torch.float64)
+    directions = torch.nn.functional.normalize(torch.randn(6, 3, dtype=torch.float64, generator=generator), dim=1)
+    points = meeting + 5 * torch.randn(6, 1, dtype=torch.float64, generator=generator) * directions
+    torch.testing.assert_close(nearest_to_lines(points, directions), meeting, rtol=0, atol=1e-6)
+
+
+def test_parallel_lines_are_nearest_beside_the_mean_of_their_points() -> None:
+    points = torch.tensor([[0.0, 0, 1], [2, 0, 3]], dtype=torch.float64)
+    up = torch.tensor([[0.0, 0, 1]], dtype=torch.float64).expand(2, 3)
+    torch.testing.assert_close(nearest_to_lines(points, up), torch.tensor([1.0, 0, 2], dtype=torch.float64))
 
 
 def test_cameras_of_two_sizes_make_no_batch() -> None:

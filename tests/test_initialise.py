@@ -57,6 +57,18 @@ def test_hull_is_deterministic():
     assert first.sh.shape == (200, 4, 3)
 
 
+def test_hull_does_not_depend_on_the_number_of_threads():
+    views, threads = solid_ball_views(), torch.get_num_threads()
+    try:
+        hulls = []
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            hulls.append(hull(views, 300).means)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(hulls[0], hulls[1]) and torch.equal(hulls[0], hulls[2])
+
+
 def test_no_hull_says_why():
     views = solid_ball_views(6)
     noise = torch.Generator().manual_seed(0)

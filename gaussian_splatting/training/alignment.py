@@ -17,6 +17,7 @@ from torch import Tensor
 from gaussian_splatting.background import Color
 from gaussian_splatting.camera import depths_of_center
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.geometry import solved_by_cofactors
 from gaussian_splatting.rendering import render
 from gaussian_splatting.views import View
 
@@ -66,8 +67,10 @@ class Aligner:
         """The shifts less those that moving the whole object explains best."""
         axes = torch.stack([view.camera.cam_from_world[:2, :3] for view in self._views])
         seen = (pixels_per_unit(self._views)[..., None] * axes).flatten(0, 1)
-        motion = torch.linalg.lstsq(seen, shifts.flatten()[:, None]).solution
-        return shifts - (seen @ motion).view_as(shifts)
+        normal = (seen[:, :, None] * seen[:, None, :]).sum(0)
+        least = 1e-9 * normal.diagonal().sum() * torch.eye(3, dtype=normal.dtype)
+        motion = solved_by_cofactors(normal + least, (seen * shifts.flatten()[:, None]).sum(0))
+        return shifts - (seen * motion).sum(1).view_as(shifts)
 
 
 def _median(shifts: Shifts) -> float:

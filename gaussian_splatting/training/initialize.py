@@ -16,6 +16,7 @@ from torch import Tensor
 from gaussian_splatting.background import Backdrop, object_mask
 from gaussian_splatting.camera import Camera, stack_cameras
 from gaussian_splatting.gaussians import SH_C0, Gaussians
+from gaussian_splatting.geometry import nearest_to_lines
 from gaussian_splatting.images import area_resize
 from gaussian_splatting.parallel import check_room_for_threads, parallel
 from gaussian_splatting.views import View
@@ -92,8 +93,10 @@ class Silhouettes:
     def project(self, points: Float[Tensor, "n 3"]) -> "Seen":
         """The points in every view."""
         height, width = self.distance.shape[1:]
-        moved = self.cam_from_world[:, :3, :3] @ points.T + self.cam_from_world[:, :3, 3:]
-        x, y, depth = moved.unbind(1)
+        x, y, depth = (
+            row[:, 0:1] * points[:, 0] + row[:, 1:2] * points[:, 1] + row[:, 2:3] * points[:, 2] + row[:, 3:4]
+            for row in self.cam_from_world[:, :3].unbind(1)
+        )  # written out, as a library's product may round by the number of its threads
         fx, fy, cx, cy = self.intrinsics[..., None].unbind(1)
         safe = depth.clamp_min(1e-6)
         column, row = fx * x / safe + cx, fy * y / safe + cy
@@ -200,26 +203,22 @@ def _hull_depth_of_some(cells: Float[Tensor, "m 3"], s: Silhouettes) -> Float[Te
 
 def _bounds(s: Silhouettes) -> tuple[Float[Tensor, "3"], float]:
     """(center, half side) of a cube around the object: where the rays through the silhouettes' middles meet."""
-    normal, target, radius = torch.zeros(3, 3), torch.zeros(3), 0.0
-    distance, poses, intrinsics = s.distance.cpu(), s.cam_from_world.cpu(), s.intrinsics.cpu()
-    rays = []
-    for view in range(s.distance.shape[0]):
-        rows, columns = torch.nonzero(distance[view] > 0, as_tuple=True)
+    distance, poses, intrinsics = s.distance.cpu(), s.cam_from_world.cpu().double(), s.intrinsics.cpu().double()
+    origins, directions, slopes = [], [], []
+    for outline, pose, lens in zip(distance, poses, intrinsics, strict=True):
+        rows, columns = torch.nonzero(outline > 0, as_tuple=True)
         if rows.numel() == 0:
             continue
-        low, high = (torch.stack((v.min(), v.max())).float() for v in (columns, rows))
-        fx, fy, cx, cy = intrinsics[view].tolist()
-        rotation, shift = poses[view, :3, :3], poses[view, :3, 3]
-        middle = torch.tensor([(low.mean().item() - cx) / fx, (high.mean().item() - cy) / fy, 1.0])
-        direction = torch.nn.functional.normalize(rotation.T @ middle, dim=0)
-        origin = -rotation.T @ shift
-        projector = torch.eye(3) - torch.outer(direction, direction)
-        normal, target = normal + projector, target + projector @ origin
-        half_px = 0.5 * max((low[1] - low[0]).item() / fx, (high[1] - high[0]).item() / fy)
-        rays.append((origin, half_px))
-    center = torch.linalg.lstsq(normal, target[:, None]).solution[:, 0]
-    radius = max(slope * (center - origin).norm().item() for origin, slope in rays)
-    return center, 1.5 * radius  # perspective and corners: the silhouette's half width is not yet the cube's
+        low, high = (torch.stack((v.min(), v.max())).double() for v in (columns, rows))
+        middle = torch.cat(((torch.stack((low.mean(), high.mean())) - lens[2:]) / lens[:2], lens.new_ones(1)))
+        rotation, shift = pose[:3, :3], pose[:3, 3]
+        origins.append(-(rotation * shift[:, None]).sum(0))
+        directions.append(torch.nn.functional.normalize((rotation * middle[:, None]).sum(0), dim=0))
+        slopes.append(0.5 * torch.maximum((low[1] - low[0]) / lens[0], (high[1] - high[0]) / lens[1]))
+    points = torch.stack(origins)
+    center = nearest_to_lines(points, torch.stack(directions))
+    radius = (torch.stack(slopes) * (center - points).norm(dim=1)).max().item()
+    return center.float(), 1.5 * radius  # perspective and corners: a silhouette's half width is not yet the cube's
 
 
 def _colors(
