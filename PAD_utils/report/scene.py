@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gaussian_splatting.camera import Camera, common_center
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.parallel import parallel
 from PAD_utils.report.cards import CSS, ReportImage
 from PAD_utils.report.pictures import heat_scale
 from PAD_utils.report.splats import BYTES_AS_TEXT, Seen, colors_seen, pack
@@ -88,18 +89,24 @@ def heat_on_model(
     the heat map on average, pixels below the threshold taken as black, for they make no defect."""
     low, high = heat_scale([image.anomaly_map for image in images if image.anomaly_map is not None], glaring)
     floor = low if threshold is None else threshold
-    heat = scene.gaussians.means.new_zeros(len(scene.gaussians))
-    for camera, image in zip(scene.taken, images, strict=True):
+
+    def glow(seen: tuple[Camera | None, ReportImage]) -> tuple[Camera, np.ndarray] | None:
+        """The small camera and the heat in its picture; None for most pictures, which have no heat."""
+        camera, image = seen
         if camera is None or image.anomaly_map is None or image.decision == NOT_LOCALISED:
-            continue
-        if image.anomaly_map.max() <= floor:  # no heat, and most pictures are like that
-            continue
+            return None
+        if image.anomaly_map.max() <= floor:
+            return None
         small = _small(camera)
-        glow = ((image.anomaly_map - low) / (high - low)).clip(0, 1).astype(np.float32) * (image.anomaly_map > floor)
-        shrunk = torch.from_numpy(cv2.resize(glow, (small.width, small.height), interpolation=cv2.INTER_AREA))
-        found = on_model(scene.gaussians, [small], [shrunk])
-        usual = float(found.pixels.square().sum() / found.pixels.sum().clamp_min(1e-9))
-        heat = torch.maximum(heat, found.mean(max(_PRIOR * usual, 1e-9)))
+        bright = ((image.anomaly_map - low) / (high - low)).clip(0, 1).astype(np.float32) * (image.anomaly_map > floor)
+        return small, cv2.resize(bright, (small.width, small.height), interpolation=cv2.INTER_AREA)
+
+    heat = scene.gaussians.means.new_zeros(len(scene.gaussians))
+    for seen in parallel(glow, zip(scene.taken, images, strict=True)):
+        if seen is not None:
+            found = on_model(scene.gaussians, [seen[0]], [torch.from_numpy(seen[1])])
+            usual = float(found.pixels.square().sum() / found.pixels.sum().clamp_min(1e-9))
+            heat = torch.maximum(heat, found.mean(max(_PRIOR * usual, 1e-9)))
     return heat
 
 

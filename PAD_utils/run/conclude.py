@@ -1,7 +1,7 @@
 """The last steps of the main job: metrics, the files of the contract, the report, the last words."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ def conclude(
     job: Job, data: ClassData, model: Model, samples: list[Sample], poses: Poses, verdicts: Verdicts
 ) -> dict[str, Any]:
     """Steps 5 and 6: writes everything that the run leaves behind and returns the content of metrics.json."""
-    write_maps_and_table(job, samples, poses, verdicts)
-    metrics, details = measure(job, model, samples, poses, verdicts)
+    makers: list[Callable[[], Any]] = [
+        lambda: measure(job, model, samples, poses, verdicts),
+        lambda: write_maps_and_table(job, samples, poses, verdicts),
+    ]
+    (metrics, details), _ = parallel(lambda make: make(), makers)
     shown = report_images(samples, verdicts)
     metrics["decisions"] = count_decisions(decided(shown))
     write_json(job.folder / "metrics.json", metrics)

@@ -66,8 +66,14 @@ class LiteFeatures(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        x = (images * 255 - _MEAN) / _SCALE
-        x = x.to(dtype=next(self.parameters()).dtype, memory_format=torch.channels_last)
+        x = ((images * 255 - _MEAN) / _SCALE).to(next(self.parameters()).dtype)
+        if not x.is_cuda:
+            return self._maps(x.contiguous(memory_format=torch.channels_last))
+        # To load cuDNN, and to let it plan every convolution, takes seconds; these few need it less.
+        with torch.backends.cudnn.flags(enabled=False):
+            return self._maps(x.contiguous())
+
+    def _maps(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         x = nn.functional.relu6(self.stem(x))
         maps = []
         for i, stage in enumerate(self.stages):
@@ -121,6 +127,16 @@ class _SamePadding:
         return nn.ZeroPad2d((before, after, before, after))
 
 
+class _Pointwise(nn.Conv2d):
+    """A convolution of single pixels; on a GPU, without cuDNN, a product of matrices."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_cuda:
+            return super().forward(x)
+        assert self.bias is not None
+        return (self.weight.flatten(1) @ x.flatten(2) + self.bias[:, None]).unflatten(2, x.shape[2:])
+
+
 class _Block(nn.Module):
     """An inverted residual: expand (where the weights have it), filter each channel, project, add what came in."""
 
@@ -149,7 +165,8 @@ def _convolution(
     mean, variance, gamma, beta = (state[f"{norm}.{leaf}"] for leaf in _MOMENTS)
     scale = gamma / (variance + _BATCHNORM_EPS).sqrt()
     groups = len(weight) if "depthwise" in convolution else 1
-    layer = nn.Conv2d(weight.shape[1] * groups, len(weight), weight.shape[-1], stride, groups=groups)
+    kind = _Pointwise if weight.shape[-1] == 1 else nn.Conv2d
+    layer = kind(weight.shape[1] * groups, len(weight), weight.shape[-1], stride, groups=groups)
     layer.weight = nn.Parameter(weight * scale[:, None, None, None])
     layer.bias = nn.Parameter(beta - mean * scale)
     return nn.Sequential(padding.next(weight.shape[-1], stride), layer)
