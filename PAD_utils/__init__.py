@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from PAD_utils.data.held_out import split
     from PAD_utils.data.mad import ClassData, Sample, load_class
     from PAD_utils.errors import UserError
-    from PAD_utils.inspector import InspectConfig, Inspector, Verdict
+    from PAD_utils.inspect_config import InspectConfig
+    from PAD_utils.inspector import Inspector, Verdict
     from PAD_utils.score.anomaly import ScoreConfig
     from PAD_utils.score.features import make_features
     from PAD_utils.score.regions import Region
@@ -21,7 +22,7 @@ _HOMES = {
     "Sample": "data.mad",
     "load_class": "data.mad",
     "UserError": "errors",
-    "InspectConfig": "inspector",
+    "InspectConfig": "inspect_config",
     "Inspector": "inspector",
     "Verdict": "inspector",
     "ScoreConfig": "score.anomaly",

@@ -6,15 +6,14 @@ It trains nothing, and writes nothing but what `save` is asked for. Storing, res
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gaussian_splatting.background import WHITE_BACKDROP, Backdrop, flattened, measured_backdrop
+from gaussian_splatting.background import WHITE_BACKDROP, flattened, measured_backdrop
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.memory import give_back
@@ -24,14 +23,13 @@ from gaussian_splatting.pose.types import PoseEstimate, Refiner, usual_distance
 from gaussian_splatting.pose.verdict import PoseJudge
 from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
-from gaussian_splatting.world import USERS_WORLD, World
 from PAD_utils.data.intrinsics import Lens, query_lens
 from PAD_utils.errors import UserError
+from PAD_utils.inspect_config import InspectConfig, saved_config
 from PAD_utils.inspector_files import Saved, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
 from PAD_utils.pose.localize import Localization, judging, localize, refine_uncut
 from PAD_utils.pose.retrieval import BankRetriever, Retriever
-from PAD_utils.score.anomaly import ScoreConfig
 from PAD_utils.score.calibration import NOT_LOCALISED, Calibration
 from PAD_utils.score.cross_fit import by_fold
 from PAD_utils.score.features import FAST_FEATURES, make_features
@@ -39,7 +37,7 @@ from PAD_utils.score.parts import PartDecision
 from PAD_utils.score.pyramid import FeaturePyramid
 from PAD_utils.score.recorded import RecordedScores
 from PAD_utils.score.regions import Region, find_regions
-from PAD_utils.score.transfer import to_host
+from PAD_utils.score.transfer import to_device, to_host
 from PAD_utils.score.usual import Comparer, Posed, Usual
 from PAD_utils.taken import Photo, Taken, take
 
@@ -49,30 +47,6 @@ log = logging.getLogger(__name__)
 _LEARNED_VIEWS = {"cpu": 96, "cuda": 224}
 _SCORED_VIEWS = 60  # the same where a threshold is all that is learned, and each view costs a refinement
 _PICTURES_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class InspectConfig:
-    """How photographs are judged. `hypotheses`: first poses that are refined together, per photograph.
-    `false_alarm_rate`: share of good parts that may be called defective, in (0, 1). `lens`: that of the
-    photographs; None: that of the good views. `world`: the world that model and cameras stand in; its `outward` turns a
-    `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them.
-    `most_unexplained`: share of a photograph's contrast that its pose may leave unexplained, in [0, 1], or it is NOT
-    LOCALISED; None: learned from the good views. `cut_out`: whether the good views are cut out of photographs, so that
-    photographs are compared where the model is and nowhere else; None: what the views say. `fitted_focal_px`: focal
-    length in pixels of the pictures that the model was fitted to, `usual_distance`: of their cameras from the object,
-    world units; None: those of the views."""
-
-    score: ScoreConfig = field(default_factory=ScoreConfig.fast)
-    hypotheses: int = 8
-    false_alarm_rate: float = 0.01
-    lens: Lens | None = None
-    world: World = USERS_WORLD
-    backdrop: Backdrop | None = None
-    most_unexplained: float | None = None
-    cut_out: bool | None = None
-    fitted_focal_px: float | None = None
-    usual_distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +71,25 @@ class Verdict(Comparison):
     decision: str | None
 
 
+@dataclass(frozen=True)
+class OtherModels:
+    """Models of the same part that help to judge. `folds`: those that `cross_fit` trained without a share of the views
+    each, for a better idea of where good parts look odd; without views that were held out they also tell what a view
+    scores that training did not see. `surroundings`: what `train_surroundings` learned from the photographs of
+    cut-outs, so that a burr beside the part counts."""
+
+    folds: Sequence[Gaussians] = ()
+    surroundings: Gaussians | None = None
+
+
 class Inspector:
     """Judges photographs by a trained model. What is usual on a good part is learned when it is first needed, from the
     good views, on the device of the model; it is not thread-safe.
 
     model: what `train` returned, or Gaussians. views: posed pictures of the good part that training saw (moved to where
-    it found them); held_out: ones that it did not see, which make for better thresholds (`split` chooses some). folds:
-    models that `cross_fit` trained without a share of the views each, for a better idea of where good parts look odd;
-    without `held_out` they also tell what a view scores that training did not see. features: "efficientnet-lite0",
-    "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown features.
+    it found them); held_out: ones that it did not see, which make for better thresholds (`split` chooses some).
+    features: "efficientnet-lite0", "gradient", a backbone of torchvision, or one's own. Raises UserError for unknown
+    features.
     """
 
     def __init__(
@@ -118,7 +102,7 @@ class Inspector:
         config: InspectConfig | None = None,
         retriever: Retriever | None = None,
         refiner: Refiner | None = None,
-        folds: Sequence[Gaussians] = (),
+        others: OtherModels | None = None,
     ) -> None:
         if isinstance(model, TrainResult):
             views, model = model.aligned(views), model.gaussians
@@ -142,7 +126,7 @@ class Inspector:
         self.pyramid = make_features(features, device=self.device) if isinstance(features, str) else features
         can_record = RecordedScores.can(self.pyramid, self.config.score, self.device)
         self._recorded = RecordedScores(self.pyramid, self.config.score) if can_record else None
-        self._retriever, self._folds = retriever, list(folds)
+        self._retriever, self._others = retriever, others or OtherModels()
         self._usual: Usual | None = None
         self._calibration: Calibration | None = None
 
@@ -285,7 +269,8 @@ class Inspector:
         config = replace(config, fitted_focal_px=self._focal_px, usual_distance=self.usual_distance)
         bank = self.retriever.bank if isinstance(self.retriever, BankRetriever) else None
         parts = {"features": self.pyramid.name, "retriever": self.retriever.name, "refiner": self.refiner.name}
-        write_inspector(Path(folder), Saved(self.gaussians, bank, *learned, parts, asdict(config)))
+        saved = Saved(self.gaussians, bank, *learned, parts, asdict(config), self._others.surroundings)
+        write_inspector(Path(folder), saved)
 
     @staticmethod
     def load(
@@ -311,6 +296,7 @@ class Inspector:
             config=saved_config(saved.config),
             retriever=retriever,
             refiner=refiner,
+            others=OtherModels(surroundings=saved.surroundings),
         )
         inspector._usual, inspector._calibration = saved.usual, saved.calibration
         given = {"features": inspector.pyramid, "retriever": retriever, "refiner": inspector.refiner}
@@ -327,9 +313,9 @@ class Inspector:
         numbers: Sequence[int] = range(0, len(self.views), max(1, -(-len(self.views) // most)))
         held_out = self._localized(self.held_out)
         refined = held_out or self._localized([self.views[i] for i in numbers])  # learns which poses to trust, too
-        if not (held_out or (self._folds and self.config.score.normalized)):
+        if not (held_out or (self._others.folds and self.config.score.normalized)):
             return self._comparer.learn(refined, [])
-        strangers = by_fold(self.views, numbers, self._folds)
+        strangers = by_fold(self.views, numbers, self._others.folds)
         if not held_out:
             judged = [Posed(view.photograph, view.camera, judged_by=model) for view, model in strangers]
             return self._comparer.learn([], judged)
@@ -348,7 +334,7 @@ class Inspector:
                 whole = torch.stack([views[i].photograph for i in some])
                 found = refine_uncut(self.gaussians, whole, cameras, refiner, self.backdrop.color)
             else:
-                images = self._flat([views[i].image for i in some])
+                images = to_device([flattened(views[i].image, self.backdrop.tolerance) for i in some], self.device)
                 found = refiner.refine(self.gaussians, images, [[camera] for camera in cameras])
             estimates |= dict(zip(some, found, strict=True))
         limit = self.config.most_unexplained
@@ -371,20 +357,8 @@ class Inspector:
 
     @property
     def _comparer(self) -> Comparer:
-        views = self.backdrop, self.cut_out, self._focal_px
-        return Comparer(self.gaussians, self.pyramid, self.config.score, *views, self._recorded)
-
-
-def saved_config(saved: dict[str, Any]) -> InspectConfig:
-    """The configuration from plain JSON values, which know no tuples."""
-    lens, world, backdrop = saved["lens"], saved["world"], saved["backdrop"]
-    parts = {
-        "score": ScoreConfig(**saved["score"]),
-        "lens": Lens(**{**lens, "distortion": tuple(lens["distortion"])}),
-        "world": World(tuple(world["center"]), world["scale"]),
-        "backdrop": Backdrop(**{**backdrop, "color": tuple(backdrop["color"])}),
-    }
-    return InspectConfig(**{**saved, **parts})
+        views, around = (self.backdrop, self.cut_out, self._focal_px), self._others.surroundings
+        return Comparer(self.gaussians, self.pyramid, self.config.score, *views, self._recorded, around)
 
 
 def _as_bytes(renderings: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w 3"]:

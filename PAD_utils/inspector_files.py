@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.tensor_files import load_torch, torch_bytes
 from PAD_utils.errors import UserError
@@ -21,7 +22,7 @@ from PAD_utils.score.normality import Normality
 from PAD_utils.score.parts import Evidence
 from PAD_utils.score.usual import Usual
 
-_VERSION = 8  # raise it when the content changes: what an older version saved is then refused by name
+_VERSION = 9  # raise it when the content changes: what an older version saved is then refused by name
 _LEARNED = {"normality": Normality, "local": LocalNormality, "places": Evidence}  # of Usual, each of tensors alone
 _JSON, _TENSORS, _MODEL = "inspector.json", "tensors.pt", "point_cloud.ply"
 
@@ -37,21 +38,31 @@ class Saved:
     calibration: Calibration | None
     parts: dict[str, str]
     config: dict[str, Any]
+    surroundings: Gaussians | None = None
 
 
 def write_inspector(folder: Path, saved: Saved) -> None:
     """Writes the folder. What is there is not taken for an inspector before all of it is new."""
-    with explaining(folder):
-        (folder / _JSON).unlink(missing_ok=True)
-        save_ply(folder / _MODEL, saved.gaussians)
     usual = saved.usual
     learned = {name: part and vars(part) for name, part in vars(usual).items() if name in _LEARNED}
-    tensors = {"bank": _bank_tensors(saved.bank), **learned}
-    written = torch_bytes(_on_cpu(tensors))
-    write_bytes(folder / _TENSORS, written)
+    around = saved.surroundings and saved.surroundings.as_dict()
+    tensors = {"bank": _bank_tensors(saved.bank), "surroundings": around, **learned}
+
+    def write_model() -> str:
+        save_ply(folder / _MODEL, saved.gaussians)
+        return check_sum(read_bytes(folder / _MODEL))
+
+    def write_tensors() -> str:
+        written = torch_bytes(_on_cpu(tensors))
+        write_bytes(folder / _TENSORS, written)
+        return check_sum(written)
+
+    with explaining(folder):
+        (folder / _JSON).unlink(missing_ok=True)
+        sums = parallel(lambda write: write(), (write_model, write_tensors))
     content = {
         "version": _VERSION,
-        "sums": {_MODEL: check_sum(read_bytes(folder / _MODEL)), _TENSORS: check_sum(written)},
+        "sums": dict(zip((_MODEL, _TENSORS), sums, strict=True)),
         **{name: getattr(saved, name) for name in ("parts", "config")},
         "response": usual.response and asdict(usual.response),
         "seen_scores": usual.seen_scores,
@@ -85,6 +96,7 @@ def read_inspector(folder: Path, device: torch.device) -> Saved:
             content["calibration"] and Calibration(**content["calibration"]),
             content["parts"],
             content["config"],
+            tensors["surroundings"] and Gaussians(**tensors["surroundings"]),
         )
     except Exception as error:  # files that were edited or cut may be wrong in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

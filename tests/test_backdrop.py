@@ -5,7 +5,8 @@ import torch
 
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop
 from gaussian_splatting.rendering import render
-from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
+from PAD_utils.score.backdrop import Pairs, over_backdrop, over_surroundings, without_folds
+from PAD_utils.score.beside import Beside
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.levels import ScoreConfig, compare_levels
 from tests.toy_scene import ball, cameras
@@ -61,14 +62,27 @@ def test_around_a_cut_out_part_nothing_counts_and_on_it_a_defect_does_in_full() 
     on_black, alpha = drawn()
     clutter = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     query = (on_black + (1 - alpha[:, None]) * clutter).clamp(0, 1)
-    pairs = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0), cut_out=True)
+    pairs = over_surroundings(query, on_black, alpha, None)
     beside, inside = alpha[:, None].expand_as(query) < 0.004, alpha[:, None].expand_as(query) > 0.99
     assert torch.equal(pairs.queries, query)
     assert (pairs.queries - pairs.renderings)[beside].abs().max() < 0.005
     assert (pairs.queries - pairs.renderings)[inside].abs().max() < 0.02
     query[..., 30:35, 30:35] = 0.0
-    marked = over_backdrop(query, on_black, alpha, (1.0, 1.0, 1.0), cut_out=True)
+    marked = over_surroundings(query, on_black, alpha, None)
     assert torch.allclose(marked.renderings[..., 30:35, 30:35], pairs.renderings[..., 30:35, 30:35], atol=0.01)
+
+
+def test_beside_a_cut_out_part_what_counts_is_held_against_the_surroundings() -> None:
+    on_black, alpha = drawn()
+    query, table = torch.full((1, 3, 64, 64), 0.3), torch.full((1, 3, 64, 64), 0.6)
+    counts = torch.zeros(1, 64, 64)
+    counts[0, 2:6, 2:6] = 1.0
+    counts[0, 2:6, 10:14] = 0.5
+    pairs = over_surroundings(query, on_black, alpha, Beside(table, counts))
+    apart = (pairs.queries - pairs.renderings)[0, 0]
+    torch.testing.assert_close(apart[2:6, 2:6], torch.full((4, 4), -0.3))
+    torch.testing.assert_close(apart[2:6, 10:14], torch.full((4, 4), -0.15))
+    assert apart[8:12, 2:6].abs().max() == 0
 
 
 def test_a_photograph_full_of_object_takes_the_usual_color() -> None:

@@ -11,7 +11,8 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training.train import TrainConfig
 from gaussian_splatting.views import View
 from PAD_utils.data.held_out import Gallery
-from PAD_utils.inspector import InspectConfig, Inspector
+from PAD_utils.inspect_config import InspectConfig
+from PAD_utils.inspector import Inspector, OtherModels
 from PAD_utils.run import steps
 from PAD_utils.run.config import RunConfig
 from PAD_utils.run.job import Job
@@ -58,7 +59,7 @@ def test_folds_are_even_and_part_neighbors_on_a_ring_and_between_rings() -> None
 
 def test_an_inspector_shows_each_view_by_the_model_that_never_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
     gallery, folds = views(24), [ball(10 + i) for i in range(FOLDS)]
-    inspector = Inspector(ball(10), gallery[4:], GradientFeatures(), held_out=gallery[:4], folds=folds)
+    inspector = Inspector(ball(10), gallery[4:], GradientFeatures(), held_out=gallery[:4], others=OtherModels(folds))
     held_out, learned = [Posed(view.image, view.camera) for view in gallery[:4]], {}
 
     def learn(_: object, seen: list[Posed], __: object) -> Usual:
@@ -75,7 +76,7 @@ def test_where_no_view_is_held_out_each_is_judged_by_the_model_that_never_saw_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gallery, folds, learned = views(18), [ball(10 + i) for i in range(FOLDS_OF_FEW)], []
-    inspector = Inspector(ball(10), gallery, GradientFeatures(), folds=folds)
+    inspector = Inspector(ball(10), gallery, GradientFeatures(), others=OtherModels(folds))
 
     def learn(_: object, seen: list[Posed], held_out: list[Posed]) -> Usual:
         assert not seen
@@ -92,7 +93,9 @@ def test_where_no_view_is_held_out_each_is_judged_by_the_model_that_never_saw_it
 def test_the_papers_score_has_no_models_that_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     gallery, learned = views(18), []
     config = InspectConfig(ScoreConfig.paper())
-    inspector = Inspector(ball(10), gallery, GradientFeatures(), config=config, folds=[ball(10 + i) for i in range(6)])
+    inspector = Inspector(
+        ball(10), gallery, GradientFeatures(), config=config, others=OtherModels([ball(10 + i) for i in range(6)])
+    )
 
     def learn(_: object, seen: list[Posed], held_out: list[Posed]) -> Usual:
         learned.append((len(seen), len(held_out)))

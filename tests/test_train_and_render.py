@@ -56,7 +56,7 @@ def test_files_of_the_contract(fake_mad: Path) -> None:
     assert {"image_auroc", "pixel_auroc", "aupro", "n_test", "n_gaussians", "train_psnr"} <= set(metrics)
     assert {"features", "retrieval", "refiner", "seconds"} <= set(metrics)
     per_picture = {"retrieve_per_image", "refine_per_image", "score_per_image"}
-    assert set(metrics["seconds"]) == {"train", "cross_fitting", "calibration", "total"} | per_picture
+    assert set(metrics["seconds"]) == {"train", "surroundings", "cross_fitting", "calibration", "total"} | per_picture
     assert metrics["seconds"]["total"] > metrics["seconds"]["train"] + metrics["seconds"]["calibration"] > 0
     assert metrics["n_test"] == len(rows) == len(poses) == 12
     assert list(rows[0]) == ["defect", "name", "label", "score", "decision", "seconds"]

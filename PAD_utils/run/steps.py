@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 from gaussian_splatting.gaussians import Gaussians
+from gaussian_splatting.parallel import parallel
 from gaussian_splatting.ply import load_ply, save_ply
 from gaussian_splatting.pose.adam import AdamRefiner
 from gaussian_splatting.pose.gauss_newton import GaussNewtonRefiner
 from gaussian_splatting.pose.types import PoseEstimate, Refiner, usual_distance
 from gaussian_splatting.progress import progress
 from gaussian_splatting.training.alignment import Shifts, moved_by
+from gaussian_splatting.training.surroundings import SHORTER, train_surroundings
 from gaussian_splatting.training.train import TrainConfig, train
 from gaussian_splatting.views import View
 from gaussian_splatting.world import USERS_WORLD, World
@@ -25,7 +27,8 @@ from PAD_utils.data.intrinsics import Lens, LensSpec, read_lens
 from PAD_utils.data.mad import ClassData, Sample, Source, load_class
 from PAD_utils.errors import UserError
 from PAD_utils.files import explaining
-from PAD_utils.inspector import InspectConfig, Inspector, batches
+from PAD_utils.inspect_config import InspectConfig
+from PAD_utils.inspector import Inspector, OtherModels, batches
 from PAD_utils.pose.bank import bank_retriever
 from PAD_utils.pose.localize import PICTURES_AT_ONCE
 from PAD_utils.pose.loftr import loftr_retriever
@@ -199,17 +202,45 @@ def open_inspector(job: Job, model: Model, pyramid: FeaturePyramid, lens: Lens |
             return inspector
     views, said = split_by_name(model.gallery, model.held_out), len(job.warnings)
     began = time.perf_counter()
-    folds = make_folds(job, views, score)
+    surroundings = make_surroundings(job, model, views.seen)
+    surrounded = time.perf_counter()
+    folds, retriever = make_folds_and_retriever(job, model, views, score)
     folded = time.perf_counter()
-    retriever = make_retriever(job, model)
     inspector = Inspector(
         model.gaussians, views.seen, pyramid, held_out=views.held_out, config=setting, retriever=retriever,
-        refiner=refiner, folds=folds,
+        refiner=refiner, others=OtherModels(folds, surroundings),
     )  # fmt: skip
     inspector.save(folder)
-    seconds = {"cross_fitting": folded - began, "calibration": time.perf_counter() - folded}
+    seconds = {"cross_fitting": folded - surrounded, "calibration": time.perf_counter() - folded}
+    if surroundings is not None:
+        seconds["surroundings"] = surrounded - began
     job.ledger.record("inspector", key, {"warnings": job.warnings[said:], "seconds": seconds})
     return inspector
+
+
+def make_surroundings(job: Job, model: Model, views: Sequence[View]) -> Gaussians | None:
+    """A model of what cut-outs were cut out of, where this run trains on some that hold their photographs."""
+    config = job.config
+    if not config.train or config.preset != "fast" or not views or any(v.uncut is None for v in views):
+        return None
+    whole = TrainConfig.preset(config.preset, job.device.type, config.gauss_iters, config.sh_degree)
+    iterations = max(1, whole.iterations // SHORTER)
+    training = TrainConfig.preset(config.preset, job.device.type, iterations, config.sh_degree)
+    return train_surroundings(model.gaussians, views, training, device=job.device, seed=config.seed)
+
+
+def make_folds_and_retriever(
+    job: Job, model: Model, views: Gallery, score: ScoreConfig
+) -> tuple[list[Gaussians], Retriever]:
+    """Both; on a GPU, which neither of them fills, side by side."""
+    makers: list[Callable[[], Any]] = [lambda: make_folds(job, views, score), lambda: make_retriever(job, model)]
+
+    def on_device(make: Callable[[], Any]) -> Any:
+        with torch.cuda.device(job.device):
+            return make()
+
+    folds, retriever = parallel(on_device, makers) if job.device.type == "cuda" else [make() for make in makers]
+    return folds, retriever
 
 
 def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
@@ -228,7 +259,10 @@ def make_folds(job: Job, views: Gallery, score: ScoreConfig) -> list[Gaussians]:
 def seconds_of_model(job: Job, model: Model) -> dict[str, float | None]:
     """What metrics.json says of how long it took until photographs could be judged; None: not known to this folder."""
     known = (job.ledger.last("inspector") or {}).get("seconds", {})
-    return {"train": model.train_seconds, **{stage: known.get(stage) for stage in ("cross_fitting", "calibration")}}
+    return {
+        "train": model.train_seconds,
+        **{stage: known.get(stage) for stage in ("surroundings", "cross_fitting", "calibration")},
+    }
 
 
 def given_poses_off_px(job: Job) -> dict[str, float] | None:

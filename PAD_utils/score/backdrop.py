@@ -3,9 +3,9 @@
 Which pixels show the object is told by the model's alpha at the pose that was found, never by a color. The rendering is
 laid over the photograph's own backdrop color, and what differs beside it by no more than that backdrop's own noise does
 not count. Where that backdrop is not plain, the photograph counts only within a margin around the object: as far as a
-burr or a shifted part may reach. Around a part that had to be cut out of its surroundings, nothing tells a burr from
-clutter: there only what the model covers counts, in the photograph as it was taken, for cut-outs err along the outline
-and inside.
+burr or a shifted part may reach. Around a part that had to be cut out of its surroundings only what the model covers
+counts, in the photograph as it was taken, for cut-outs err along the outline and inside; and beside it what
+`odd_beside` finds, where a model of the surroundings tells a burr from clutter.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gaussian_splatting.background import Backdrop, Color
+from PAD_utils.score.beside import Beside
 
 _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray level
 _OBJECT = 0.03  # alpha above which a pixel shows the object
@@ -42,14 +43,9 @@ def over_backdrop(
     on_black: Float[Tensor, "b 3 h w"],
     alpha: Float[Tensor, "b h w"],
     usual: Color,
-    cut_out: bool = False,
 ) -> Pairs:
     """Pairs of photographs in [0, 1] and renderings over black with their alpha. `usual` is the backdrop's color where
-    a photograph shows too little of its own. `cut_out`: the good views are, so what surrounds the object is unknown and
-    the rendering is laid over the very photograph."""
-    if cut_out:
-        renderings = on_black + (1 - alpha[:, None]) * queries
-        return Pairs(queries, renderings.clamp(0, 1), alpha > _OBJECT)
+    a photograph shows too little of its own."""
     beside = alpha < _NOTHING
     color = _median(queries, beside)
     enough = beside.flatten(1).float().mean(1) > _FEWEST
@@ -62,6 +58,23 @@ def over_backdrop(
     noise = (_NOISE * usual_stray).clamp_max(_MOST_NOISE)
     counts &= shown | ((queries - renderings).abs().amax(1) > noise)
     return Pairs(torch.where(counts[:, None], queries, renderings), renderings, shown)
+
+
+def over_surroundings(
+    queries: Float[Tensor, "b 3 h w"],
+    on_black: Float[Tensor, "b 3 h w"],
+    alpha: Float[Tensor, "b h w"],
+    beside: Beside | None,
+) -> Pairs:
+    """As `over_backdrop` where the good views are cut out of their surroundings: the rendering is laid over the very
+    photograph. Where something counts `beside` the object, it is laid over what the surroundings should show."""
+    behind = queries
+    if beside is not None:
+        counts = beside.counts[:, None]
+        behind = torch.where(counts > 0, beside.surroundings, queries)
+        queries = behind + torch.where(counts > 0, counts, 1.0) * (queries - behind)
+    renderings = on_black + (1 - alpha[:, None]) * behind
+    return Pairs(queries, renderings.clamp(0, 1), alpha > _OBJECT)
 
 
 def without_folds(pairs: Pairs, backdrop: Backdrop) -> Pairs:

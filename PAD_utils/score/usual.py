@@ -20,7 +20,8 @@ from gaussian_splatting.parallel import even_parts, parallel
 from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, ratios_of, score_pairs, score_ratios
-from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
+from PAD_utils.score.backdrop import Pairs, over_backdrop, over_surroundings, without_folds
+from PAD_utils.score.beside import Drawn, odd_beside
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate
 from PAD_utils.score.levels import PAIRS_PER_BATCH, Levels, ScoreConfig, compare_levels, compared_size, usual_size
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
@@ -108,9 +109,10 @@ class _Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares photographs with what the good object looks like from their poses. `cut_out` as for `over_backdrop`;
-    `fitted_focal_px`: focal length in pixels of the pictures that the model was fitted to (None: that of any picture);
-    `recorded` scores instead of `score_pairs`."""
+    """Compares photographs with what the good object looks like from their poses. `cut_out`: the good views are cut
+    out of their surroundings; `surroundings`: a model of the object in these, where there is one; `fitted_focal_px`:
+    focal length in pixels of the pictures that the model was fitted to (None: that of any picture); `recorded` scores
+    instead of `score_pairs`."""
 
     gaussians: Gaussians
     pyramid: FeaturePyramid
@@ -119,6 +121,7 @@ class Comparer:
     cut_out: bool = False
     fitted_focal_px: float | None = None
     recorded: RecordedScores | None = None
+    surroundings: Gaussians | None = None
 
     def compare(
         self, images: Sequence[UInt8[Tensor, "h w 3"]], cameras: Sequence[Camera], usual: Usual
@@ -314,8 +317,15 @@ class Comparer:
         backdrop."""
         queries = self._queries(images) if queries is None else queries
         drawn = render(self.gaussians if model is None else model, list(cameras), background=(0.0, 0.0, 0.0))
-        pairs = over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color, self.cut_out)
-        return without_folds(pairs, self.backdrop)
+        if not self.cut_out:
+            pairs = over_backdrop(queries, drawn.image, drawn.alpha, self.backdrop.color)
+            return without_folds(pairs, self.backdrop)
+        beside = None
+        if self.surroundings is not None:
+            there = render(self.surroundings, list(cameras), background=(0.0, 0.0, 0.0)).image
+            compared = compared_size(cameras[0].height, cameras[0].width, self.config)
+            beside = odd_beside(queries, there, Drawn(drawn.image, drawn.alpha), compared)
+        return over_surroundings(queries, drawn.image, drawn.alpha, beside)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from PAD_utils.data.transforms import some
 from PAD_utils.errors import UserError
 from PAD_utils.evaluate.maps import MAPS_FOLDER, ImageRow, map_path, read_map, read_table
 from PAD_utils.files import read_json
-from PAD_utils.inspector import saved_config
+from PAD_utils.inspect_config import saved_config
 from PAD_utils.inspector_files import read_inspector
 from PAD_utils.report.cards import ReportImage
 from PAD_utils.report.scene import Scene

@@ -1,0 +1,129 @@
+"""What a photograph shows beside a part that was cut out of its surroundings: a burr, or what stands there anyway.
+
+A model of the surroundings (`train_surroundings`) says what stands there, well where many good views saw it near the
+part, badly far behind. So a pixel is odd if it differs from all that this model shows around it, by many times what the
+model is wrong in the neighborhood. And it must be explained better by a color of the part nearby: only what could be a
+burr or a shifted part counts. Before other surroundings than the good views' the model is wrong everywhere, and nothing
+is odd.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from PAD_utils.score import resample
+from PAD_utils.score.anomaly import median_filtered
+from PAD_utils.score.exposure import matched_exposure
+
+_REACH = 12  # pixels from the part
+_OBJECT = 0.03  # alpha above which a pixel shows the part
+_PART, _SOLID = 0.5, 0.7  # alpha of what counts as the part's inside, and of pixels that tell its color
+_SHIFTED = 3  # pixels, side of the square within which the surroundings may lie elsewhere
+_NEAR = 10.0  # pixels, standard deviation: the neighborhood in which the model is as wrong as here
+_MOST_WRONG, _LEAST_WRONG = 0.3, 0.01  # of white
+_COLORS = ((3, 6, 9, 13), 12)  # pixels from here, and directions, where the part is asked for its color
+_ODD = (0.8, 1.6)  # times the model's own error: from where on a difference counts, and where in full
+_PATCH = 5  # pixels, side: what is odd is so over a patch
+_NOTHING = 9.0  # a color that is no color
+
+
+class Beside(NamedTuple):
+    """What the model of the surroundings shows, in the photograph's exposure, and how much of the difference to the
+    photograph counts, in [0, 1]; 0 on the part and far from it."""
+
+    surroundings: Float[Tensor, "b 3 h w"]
+    counts: Float[Tensor, "b h w"]
+
+
+class Drawn(NamedTuple):
+    """A model drawn over black, and its alpha."""
+
+    image: Float[Tensor, "b 3 h w"]
+    alpha: Float[Tensor, "b h w"]
+
+
+def odd_beside(
+    queries: Float[Tensor, "b 3 h w"],
+    surroundings: Float[Tensor, "b 3 h w"],
+    part: Drawn,
+    compared: tuple[int, int],
+) -> Beside:
+    """What counts beside the part in photographs in [0, 1] that will be compared at this size (height, width)."""
+    near = _near(part.alpha)
+    around = matched_exposure(surroundings.clamp(0, 1), queries, near)
+    # The neighborhood reaches beyond what is near, so that a burr is a small part of it.
+    everywhere = matched_exposure(surroundings.clamp(0, 1), queries, torch.ones_like(near))
+    alpha = part.alpha[:, None]
+    shown = queries, around, everywhere, part.image, alpha
+    one, two, three, image, small_alpha = (F.interpolate(x, compared, mode="area") for x in shown)
+    counts = _counts(one, two, three, Drawn(image, small_alpha[:, 0]))
+    counts = F.interpolate(counts[:, None], part.alpha.shape[1:], mode="bilinear")[:, 0]
+    return Beside(around, counts * (part.alpha < _OBJECT))
+
+
+def _near(alpha: Float[Tensor, "b h w"]) -> Bool[Tensor, "b h w"]:
+    return F.max_pool2d((alpha[:, None] > _PART).float(), 2 * _REACH + 1, 1, _REACH)[:, 0] > 0
+
+
+def _counts(
+    queries: Float[Tensor, "b 3 h w"],
+    around: Float[Tensor, "b 3 h w"],
+    everywhere: Float[Tensor, "b 3 h w"],
+    part: Drawn,
+) -> Float[Tensor, "b h w"]:
+    """How much each pixel counts. `around`, `everywhere`: the surroundings, their exposure fitted near the part and in
+    the whole picture."""
+    free = part.alpha < _OBJECT
+    odd_places = _near(part.alpha) & free
+    away = (_distance(queries, around) - _distance_to_part(queries, part)).clamp_min(0)
+    wrong = _mean_around(_distance(queries, everywhere).clamp_max(_MOST_WRONG), free)
+    times = median_filtered(away / (wrong + _LEAST_WRONG)) * odd_places
+    patch = F.max_pool2d(F.avg_pool2d(times[:, None], _PATCH, 1, _PATCH // 2), _PATCH, 1, _PATCH // 2)[:, 0]
+    return ((patch - _ODD[0]) / (_ODD[1] - _ODD[0])).clamp(0, 1) * odd_places
+
+
+def _distance(queries: Float[Tensor, "b 3 h w"], around: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+    """How far each color lies outside the range of those around its place, in the channel where it does most."""
+    high = F.max_pool2d(around, _SHIFTED, 1, _SHIFTED // 2)
+    low = -F.max_pool2d(-around, _SHIFTED, 1, _SHIFTED // 2)
+    return torch.maximum(queries - high, low - queries).clamp_min(0).amax(1)
+
+
+def _distance_to_part(queries: Float[Tensor, "b 3 h w"], part: Drawn) -> Float[Tensor, "b h w"]:
+    """How far each color is from the nearest one that the part shows close by; very far where it shows none."""
+    own = (part.image / part.alpha[:, None].clamp_min(_SOLID)).clamp(0, 1)
+    own = matched_exposure(own, queries, part.alpha > _SOLID)
+    solid = part.alpha[:, None] > _SOLID
+    reach = max(_COLORS[0])
+    padded = F.pad(torch.where(solid, own, _NOTHING), (reach,) * 4, value=_NOTHING)
+    height, width = queries.shape[-2:]
+    nearest = torch.full_like(part.alpha, _NOTHING)
+    for right, down in _places():
+        there = padded[..., reach + down : reach + down + height, reach + right : reach + right + width]
+        nearest = torch.minimum(nearest, (there - queries).abs().amax(1))
+    return nearest
+
+
+@lru_cache(maxsize=1)
+def _places() -> list[tuple[int, int]]:
+    radii, directions = _COLORS
+    turns = [2 * math.pi * i / directions for i in range(directions)]
+    return sorted({(round(r * math.cos(a)), round(r * math.sin(a))) for r in radii for a in turns})
+
+
+def _mean_around(values: Float[Tensor, "b h w"], where: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """The mean over the neighborhood of each pixel, of the pixels that are marked."""
+    rows, columns = (_spreading(n, values.device) for n in values.shape[-2:])
+    total, count = (resample.apply(rows, x, columns) for x in (values * where, where.to(values)))
+    return total / count.clamp_min(1e-3)
+
+
+@resample.kept(16)
+def _spreading(size: int, device: torch.device) -> Float[Tensor, "n n"]:
+    """The blur by _NEAR along one axis, kept on the device."""
+    return resample.gaussian_matrix(size, _NEAR).to(device, torch.float32)
