@@ -25,6 +25,7 @@ from gaussian_splatting.training.train import TrainResult
 from gaussian_splatting.views import View
 from PAD_utils.data.intrinsics import Lens, query_lens
 from PAD_utils.errors import UserError
+from PAD_utils.in_place import refine_in_place
 from PAD_utils.inspect_config import InspectConfig, saved_config
 from PAD_utils.inspector_files import Saved, read_inspector, write_inspector
 from PAD_utils.pose.bank import bank_retriever
@@ -222,6 +223,9 @@ class Inspector:
             return found
         start, first = time.perf_counter(), [estimate.camera for estimate in found.estimates]
         estimates = refine_uncut(self.gaussians, photographs, first, self.refiner, self.backdrop.color)
+        if (around := self._others.surroundings) is not None:
+            how = self.refiner, self.backdrop.color
+            estimates = refine_in_place(self.gaussians, around, photographs, estimates, *how)
         seconds = found.seconds_refine + time.perf_counter() - start
         return replace(found, estimates=estimates, seconds_refine=seconds)
 

@@ -82,7 +82,7 @@ def refine_uncut(
     """
 
     def recut(some: Sequence[int], starts: Sequence[Camera]) -> list[PoseEstimate]:
-        return _refine_recut(gaussians, photographs[list(some)], starts, refiner, surroundings)
+        return refine_recut(gaussians, photographs[list(some)], starts, refiner, surroundings)
 
     everything = range(len(photographs))
     starts = [estimate.camera for estimate in recut(everything, cameras)]
@@ -102,7 +102,7 @@ def refine_uncut(
 
 
 @torch.no_grad()
-def _refine_recut(
+def refine_recut(
     gaussians: Gaussians,
     photographs: UInt8[Tensor, "q h w 3"],
     cameras: Sequence[Camera],
