@@ -128,6 +128,7 @@ class Inspector:
         can_record = RecordedScores.can(self.pyramid, self.config.score, self.device)
         self._recorded = RecordedScores(self.pyramid, self.config.score) if can_record else None
         self._retriever, self._others = retriever, others or OtherModels()
+        self._elsewhere = False  # whether a photograph showed other surroundings than the good views
         self._usual: Usual | None = None
         self._calibration: Calibration | None = None
 
@@ -224,8 +225,9 @@ class Inspector:
         start, first = time.perf_counter(), [estimate.camera for estimate in found.estimates]
         estimates = refine_uncut(self.gaussians, photographs, first, self.refiner, self.backdrop.color)
         if (around := self._others.surroundings) is not None:
-            how = self.refiner, self.backdrop.color
-            estimates = refine_in_place(self.gaussians, around, photographs, estimates, *how)
+            cut, how = estimates, (self.refiner, self.backdrop.color)
+            estimates = refine_in_place(self.gaussians, around, photographs, cut, *how)
+            self._warn_of_other_surroundings(any(a is b for a, b in zip(cut, estimates, strict=True)))
         seconds = found.seconds_refine + time.perf_counter() - start
         return replace(found, estimates=estimates, seconds_refine=seconds)
 
@@ -354,6 +356,15 @@ class Inspector:
         if len(good) < len(views):
             log.warning("%d of %d good views could not be localized", len(views) - len(good), len(views))
         return good
+
+    def _warn_of_other_surroundings(self, found: bool) -> None:
+        """Once."""
+        if found and not self._elsewhere:
+            self._elsewhere = True
+            log.warning(
+                "some photographs show other surroundings than the good views: beside their part no burr is seen, and "
+                "their poses rest on cut-outs; take them where the good views were taken"
+            )
 
     def _flat(self, images: Iterable[UInt8[Tensor, "h w 3"]]) -> UInt8[Tensor, "q h w 3"]:
         """Pictures of one size without the folds and the shine of their backdrop."""

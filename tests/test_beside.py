@@ -82,9 +82,9 @@ def test_of_a_larger_photograph_the_same_counts() -> None:
     assert counts.shape == (1, 2 * SIDE, 2 * SIDE) and counts[0, 92:100, 144:158].min() > 0.9
 
 
-def floor(count: int = 900) -> Gaussians:
+def floor(count: int = 900, seed: int = 3) -> Gaussians:
     """A flat, colorful square under the ball."""
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(seed)
     means = torch.cat((4 * torch.rand(count, 2, generator=generator) - 2, torch.full((count, 1), -0.55)), dim=1)
     quats = torch.tensor([1.0, 0, 0, 0]).repeat(count, 1)
     sh = ((torch.rand(count, 1, 3, generator=generator) - 0.5) * 0.6) / SH_C0
@@ -130,6 +130,34 @@ def test_an_inspector_finds_a_burr_before_the_floor_and_so_does_a_saved_one(tmp_
     )
     assert seeing == loaded
     assert seeing[1] > 2 * seeing[0] and seeing[1] > 2 * blind[1]
+
+
+class AtTheirPoses:
+    """Takes the first hypothesis for the pose."""
+
+    name = "none"
+
+    def refine(self, _: object, images: Tensor, starts: list[list[Camera]]) -> list[PoseEstimate]:
+        return [PoseEstimate(cameras[0], 0.0, 0, True) for cameras in starts]
+
+
+class There:
+    """Proposes the pose of each camera."""
+
+    name = "there"
+
+    def hypotheses(self, images: Tensor, cameras: list[Camera], count: int) -> list[list[Camera]]:
+        return [[camera] for camera in cameras]
+
+
+def test_photographs_before_other_surroundings_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    seen, helpers = cut_outs(), OtherModels(surroundings=whole())
+    inspector = Inspector(ball(), seen, "gradient", retriever=There(), refiner=AtTheirPoses(), others=helpers)
+    camera = seen[2].camera  # steeply from above: it shows the floor alone
+    for model, times in ((whole(), 0), (both(ball(), floor(seed=9)), 1), (both(ball(), floor(seed=9)), 1)):
+        pictures = photograph(model, camera)[None]
+        inspector.localize(pictures, [camera], pictures)
+        assert caplog.text.count("other surroundings") == times
 
 
 def test_surroundings_are_learned_from_whole_photographs() -> None:

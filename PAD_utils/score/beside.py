@@ -54,7 +54,7 @@ def odd_beside(
     compared: tuple[int, int],
 ) -> Beside:
     """What counts beside the part in photographs in [0, 1] that will be compared at this size (height, width)."""
-    near = _near(part.alpha)
+    near = _near(part.alpha, math.ceil(_REACH * part.alpha.shape[1] / compared[0]))
     around = matched_exposure(surroundings.clamp(0, 1), queries, near)
     # The neighborhood reaches beyond what is near, so that a burr is a small part of it.
     everywhere = matched_exposure(surroundings.clamp(0, 1), queries, torch.ones_like(near))
@@ -66,8 +66,10 @@ def odd_beside(
     return Beside(around, counts * (part.alpha < _OBJECT))
 
 
-def _near(alpha: Float[Tensor, "b h w"]) -> Bool[Tensor, "b h w"]:
-    return F.max_pool2d((alpha[:, None] > _PART).float(), 2 * _REACH + 1, 1, _REACH)[:, 0] > 0
+def _near(alpha: Float[Tensor, "b h w"], reach: int) -> Bool[Tensor, "b h w"]:
+    """The part and so many pixels around it: a square's reach, along one axis and then along the other."""
+    across = F.max_pool2d((alpha[:, None] > _PART).float(), (1, 2 * reach + 1), 1, (0, reach))
+    return F.max_pool2d(across, (2 * reach + 1, 1), 1, (reach, 0))[:, 0] > 0
 
 
 def _counts(
@@ -79,7 +81,7 @@ def _counts(
     """How much each pixel counts. `around`, `everywhere`: the surroundings, their exposure fitted near the part and in
     the whole picture."""
     free = part.alpha < _OBJECT
-    odd_places = _near(part.alpha) & free
+    odd_places = _near(part.alpha, _REACH) & free
     away = (_distance(queries, around) - _distance_to_part(queries, part)).clamp_min(0)
     wrong = _mean_around(_distance(queries, everywhere).clamp_max(_MOST_WRONG), free)
     times = median_filtered(away / (wrong + _LEAST_WRONG)) * odd_places
