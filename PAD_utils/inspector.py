@@ -223,11 +223,7 @@ class Inspector:
         if not self.cut_out or photographs is None:
             return found
         start, first = time.perf_counter(), [estimate.camera for estimate in found.estimates]
-        estimates = refine_uncut(self.gaussians, photographs, first, self.refiner, self.backdrop.color)
-        if (around := self._others.surroundings) is not None:
-            cut, how = estimates, (self.refiner, self.backdrop.color)
-            estimates = refine_in_place(self.gaussians, around, photographs, cut, *how)
-            self._warn_of_other_surroundings(any(a is b for a, b in zip(cut, estimates, strict=True)))
+        estimates = self._refined_uncut(photographs, first, self.refiner)
         seconds = found.seconds_refine + time.perf_counter() - start
         return replace(found, estimates=estimates, seconds_refine=seconds)
 
@@ -338,7 +334,7 @@ class Inspector:
             cameras = [views[i].camera for i in some]
             if self.cut_out:
                 whole = torch.stack([views[i].photograph for i in some])
-                found = refine_uncut(self.gaussians, whole, cameras, refiner, self.backdrop.color)
+                found = self._refined_uncut(whole, cameras, refiner)
             else:
                 images = to_device([flattened(views[i].image, self.backdrop.tolerance) for i in some], self.device)
                 found = refiner.refine(self.gaussians, images, [[camera] for camera in cameras])
@@ -357,14 +353,21 @@ class Inspector:
             log.warning("%d of %d good views could not be localized", len(views) - len(good), len(views))
         return good
 
-    def _warn_of_other_surroundings(self, found: bool) -> None:
-        """Once."""
-        if found and not self._elsewhere:
+    def _refined_uncut(
+        self, photographs: UInt8[Tensor, "q h w 3"], cameras: Sequence[Camera], refiner: Refiner
+    ) -> list[PoseEstimate]:
+        """Poses on the photographs that cut-outs were made of; those that show other surroundings are told of once."""
+        cut = refine_uncut(self.gaussians, photographs, cameras, refiner, self.backdrop.color)
+        if (around := self._others.surroundings) is None:
+            return cut
+        found = refine_in_place(self.gaussians, around, photographs, cut, refiner, self.backdrop.color)
+        if any(a is b for a, b in zip(cut, found, strict=True)) and not self._elsewhere:
             self._elsewhere = True
             log.warning(
                 "some photographs show other surroundings than the good views: beside their part no burr is seen, and "
                 "their poses rest on cut-outs; take them where the good views were taken"
             )
+        return found
 
     def _flat(self, images: Iterable[UInt8[Tensor, "h w 3"]]) -> UInt8[Tensor, "q h w 3"]:
         """Pictures of one size without the folds and the shine of their backdrop."""
