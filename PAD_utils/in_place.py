@@ -14,9 +14,9 @@ from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.pose.types import PoseEstimate, Refiner
 from gaussian_splatting.rendering import render
 from PAD_utils.pose.localize import refine_recut
+from PAD_utils.score.backdrop import OBJECT
 from PAD_utils.score.exposure import matched_exposure
 
-_BESIDE = 0.03  # alpha below which a pixel shows surroundings
 _FAR_OFF = 0.15  # of white: a difference that is larger says no more
 _DETAILS = (3, 25)  # pixels
 _EXPLAINED = 0.15  # share of the surroundings' details that a model of them must explain to be trusted
@@ -51,7 +51,7 @@ def explained(
     """Which share of the details beside the part the model of its surroundings explains; below 0 if it adds some. Noise
     is no detail, and neither is what any bright table before a dark wall shows."""
     queries = photographs.to(part.means.device).permute(0, 3, 1, 2).float() / 255
-    beside = render(part, list(cameras), (0.0, 0.0, 0.0)).alpha < _BESIDE
+    beside = render(part, list(cameras), (0.0, 0.0, 0.0)).alpha < OBJECT
     drawn = render(surroundings, list(cameras), (0.0, 0.0, 0.0)).image.clamp(0, 1)
     there, expected = _details(queries), _details(matched_exposure(drawn, queries, beside))
 

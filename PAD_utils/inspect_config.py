@@ -17,9 +17,9 @@ class InspectConfig:
     `pose.camera.to_blender()` into a pose of the user's. `backdrop`: that of the good views; None: measured on them.
     `most_unexplained`: share of a photograph's contrast that its pose may leave unexplained, in [0, 1], or it is NOT
     LOCALISED; None: learned from the good views. `cut_out`: whether the good views are cut out of photographs, so that
-    photographs are compared where the model is and nowhere else; None: what the views say. `fitted_focal_px`: focal
-    length in pixels of the pictures that the model was fitted to, `usual_distance`: of their cameras from the object,
-    world units; None: those of the views."""
+    photographs are compared where the model is, and beside it where their surroundings are known; None: what the views
+    say. `fitted_focal_px`: focal length in pixels of the pictures that the model was fitted to, `usual_distance`: of
+    their cameras from the object, world units; None: those of the views."""
 
     score: ScoreConfig = field(default_factory=ScoreConfig.fast)
     hypotheses: int = 8

@@ -5,8 +5,8 @@ import torch
 
 from gaussian_splatting.background import WHITE_BACKDROP, Backdrop
 from gaussian_splatting.rendering import render
-from PAD_utils.score.backdrop import Pairs, over_backdrop, over_surroundings, without_folds
-from PAD_utils.score.beside import Beside
+from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
+from PAD_utils.score.beside import Beside, over_surroundings
 from PAD_utils.score.features import GradientFeatures
 from PAD_utils.score.levels import ScoreConfig, compare_levels
 from tests.toy_scene import ball, cameras

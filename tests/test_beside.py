@@ -16,7 +16,7 @@ from gaussian_splatting.training.schedule import TrainConfig
 from gaussian_splatting.training.surroundings import train_surroundings
 from gaussian_splatting.views import View
 from PAD_utils.inspector import Inspector, OtherModels
-from PAD_utils.score.beside import Beside, Drawn, odd_beside
+from PAD_utils.score.beside import Beside, odd_beside
 from tests.toy_scene import ball, cameras, views
 
 SIDE = 96
@@ -30,16 +30,16 @@ def table(seed: int = 0) -> Tensor:
     return (0.4 + 0.25 * smooth).clamp(0, 1).expand(1, 3, SIDE, SIDE).clone()
 
 
-def part() -> Drawn:
-    """A red disk of radius 20 in the middle."""
+def part() -> tuple[Tensor, Tensor]:
+    """A red disk of radius 20 in the middle, over black, and its alpha."""
     y, x = torch.meshgrid(*[torch.arange(SIDE) - SIDE / 2 + 0.5] * 2, indexing="ij")
     alpha = (20.5 - torch.hypot(x, y)).clamp(0, 1)[None]
-    return Drawn(alpha[:, None] * RED[:, None, None], alpha)
+    return alpha[:, None] * RED[:, None, None], alpha
 
 
 def seen(background: Tensor) -> Tensor:
-    disk = part()
-    return disk.image + (1 - disk.alpha[:, None]) * background
+    on_black, alpha = part()
+    return on_black + (1 - alpha[:, None]) * background
 
 
 def with_spot(picture: Tensor, color: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def with_spot(picture: Tensor, color: Tensor) -> Tensor:
 
 def judged(query: Tensor) -> Beside:
     noise = 0.01 * torch.randn(query.shape, generator=torch.Generator().manual_seed(7))
-    return odd_beside((query + noise).clamp(0, 1), seen(table()), part(), (SIDE, SIDE))
+    return odd_beside((query + noise).clamp(0, 1), seen(table()), *part(), (SIDE, SIDE))
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.8, 1.15])
@@ -76,9 +76,9 @@ def test_before_another_table_nothing_counts() -> None:
 
 def test_of_a_larger_photograph_the_same_counts() -> None:
     query = with_spot(seen(table()), RED)
-    large = [torch.nn.functional.interpolate(x, scale_factor=2) for x in (query, seen(table()), part().image)]
-    alpha = torch.nn.functional.interpolate(part().alpha[:, None], scale_factor=2)[:, 0]
-    counts = odd_beside(large[0], large[1], Drawn(large[2], alpha), (SIDE, SIDE)).counts
+    large = [torch.nn.functional.interpolate(x, scale_factor=2) for x in (query, seen(table()), part()[0])]
+    alpha = torch.nn.functional.interpolate(part()[1][:, None], scale_factor=2)[:, 0]
+    counts = odd_beside(large[0], large[1], large[2], alpha, (SIDE, SIDE)).counts
     assert counts.shape == (1, 2 * SIDE, 2 * SIDE) and counts[0, 92:100, 144:158].min() > 0.9
 
 

@@ -34,6 +34,7 @@ def conclude(
         lambda: write_maps_and_table(job, samples, poses, verdicts),
     ]
     (metrics, details), _ = parallel(lambda make: make(), makers)
+    metrics["seconds"]["total"] = job.seconds  # the maps too are written
     shown = report_images(samples, verdicts)
     metrics["decisions"] = count_decisions(decided(shown))
     write_json(job.folder / "metrics.json", metrics)

@@ -13,7 +13,16 @@ from PAD_utils.score.noise import NoiseResponse
 from PAD_utils.score.normality import Normality, median_ratio, quantile_ratio, typical_expected
 from PAD_utils.score.pyramid import FeaturePyramid
 
-__all__ = ["Ratios", "ScoreConfig", "Scores", "median_filtered", "ratios_of", "score_pairs", "score_ratios"]
+__all__ = [
+    "Ratios",
+    "ScoreConfig",
+    "Scores",
+    "median_filtered",
+    "ratios_of",
+    "score_pairs",
+    "score_ratios",
+    "within_reach",
+]
 
 _ORDINARY = 0.25  # ratios of squared residuals to what is expected, below which differences hardly count
 _BLOCK = 8  # pixels of the compared size, as of JPEG: how far its ringing reaches
@@ -157,13 +166,13 @@ def _own_noise(
     burr fills less of that ring."""
     on_object = (median_ratio(ratio, shown) - usual).clamp_min(0)
     beside = median_ratio(ratio, ~shown)
-    near = _within_reach(shown, reach) & ~shown
+    near = within_reach(shown, reach) & ~shown
     ringing = torch.maximum(beside, quantile_ratio(ratio, near, _QUARTILE))
     around = torch.where(near, ringing[:, None, None], beside[:, None, None])
     return torch.where(shown, on_object[:, None, None], around)
 
 
-def _within_reach(mask: Bool[Tensor, "b h w"], reach: int) -> Bool[Tensor, "b h w"]:
+def within_reach(mask: Bool[Tensor, "b h w"], reach: int) -> Bool[Tensor, "b h w"]:
     """The mask and all pixels within a square's reach."""
     side = 2 * reach + 1
     across = F.max_pool2d(mask[:, None].float(), (1, side), 1, (0, reach))

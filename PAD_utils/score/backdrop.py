@@ -4,8 +4,8 @@ Which pixels show the object is told by the model's alpha at the pose that was f
 laid over the photograph's own backdrop color, and what differs beside it by no more than that backdrop's own noise does
 not count. Where that backdrop is not plain, the photograph counts only within a margin around the object: as far as a
 burr or a shifted part may reach. Around a part that had to be cut out of its surroundings only what the model covers
-counts, in the photograph as it was taken, for cut-outs err along the outline and inside; and beside it what
-`odd_beside` finds, where a model of the surroundings tells a burr from clutter.
+counts, in the photograph as it was taken, for cut-outs err along the outline and inside, and beside it what a model of
+the surroundings finds odd (`beside.py`).
 """
 
 from typing import NamedTuple
@@ -17,10 +17,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gaussian_splatting.background import Backdrop, Color
-from PAD_utils.score.beside import Beside
 
 _NOTHING = 4e-3  # alpha below which a pixel shows backdrop alone: one gray level
-_OBJECT = 0.03  # alpha above which a pixel shows the object
+OBJECT = 0.03  # alpha above which a pixel shows the object
 _FEWEST = 0.01  # of the picture: fewer pixels beside the object do not tell the color of the backdrop
 _PLAIN = 0.03  # robust deviation of a plain backdrop's pixels, noise of a sensor included
 _NOISE = 3.3  # median strays of a noisy backdrop that one pixel in 10,000 exceeds, in the largest of its channels
@@ -52,29 +51,12 @@ def over_backdrop(
     color = torch.where(enough[:, None], color, torch.tensor(usual).to(queries))[..., None, None]
     renderings = (on_black + (1 - alpha[:, None]) * color).clamp(0, 1)
     stray = (queries - color).abs().amax(1, keepdim=True)
-    usual_stray, shown = _median(stray, beside)[:, 0, None, None], alpha > _OBJECT
+    usual_stray, shown = _median(stray, beside)[:, 0, None, None], alpha > OBJECT
     plain = NORMAL_FROM_MAD * usual_stray < _PLAIN
     counts = plain | _widened(alpha > 0.5, round(_MARGIN * max(alpha.shape[1:])))
     noise = (_NOISE * usual_stray).clamp_max(_MOST_NOISE)
     counts &= shown | ((queries - renderings).abs().amax(1) > noise)
     return Pairs(torch.where(counts[:, None], queries, renderings), renderings, shown)
-
-
-def over_surroundings(
-    queries: Float[Tensor, "b 3 h w"],
-    on_black: Float[Tensor, "b 3 h w"],
-    alpha: Float[Tensor, "b h w"],
-    beside: Beside | None,
-) -> Pairs:
-    """As `over_backdrop` where the good views are cut out of their surroundings: the rendering is laid over the very
-    photograph. Where something counts `beside` the object, it is laid over what the surroundings should show."""
-    behind = queries
-    if beside is not None:
-        counts = beside.counts[:, None]
-        behind = torch.where(counts > 0, beside.surroundings, queries)
-        queries = behind + torch.where(counts > 0, counts, 1.0) * (queries - behind)
-    renderings = on_black + (1 - alpha[:, None]) * behind
-    return Pairs(queries, renderings.clamp(0, 1), alpha > _OBJECT)
 
 
 def without_folds(pairs: Pairs, backdrop: Backdrop) -> Pairs:

@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from PAD_utils.score import resample
-from PAD_utils.score.anomaly import median_filtered
+from PAD_utils.score.anomaly import median_filtered, within_reach
+from PAD_utils.score.backdrop import OBJECT, Pairs
 from PAD_utils.score.exposure import matched_exposure
 
 _REACH = 12  # pixels from the part
-_OBJECT = 0.03  # alpha above which a pixel shows the part
 _PART, _SOLID = 0.5, 0.7  # alpha of what counts as the part's inside, and of pixels that tell its color
 _SHIFTED = 3  # pixels, side of the square within which the surroundings may lie elsewhere
 _NEAR = 10.0  # pixels, standard deviation: the neighborhood in which the model is as wrong as here
@@ -40,49 +40,55 @@ class Beside(NamedTuple):
     counts: Float[Tensor, "b h w"]
 
 
-class Drawn(NamedTuple):
-    """A model drawn over black, and its alpha."""
-
-    image: Float[Tensor, "b 3 h w"]
-    alpha: Float[Tensor, "b h w"]
-
-
 def odd_beside(
     queries: Float[Tensor, "b 3 h w"],
     surroundings: Float[Tensor, "b 3 h w"],
-    part: Drawn,
+    on_black: Float[Tensor, "b 3 h w"],
+    alpha: Float[Tensor, "b h w"],
     compared: tuple[int, int],
 ) -> Beside:
-    """What counts beside the part in photographs in [0, 1] that will be compared at this size (height, width)."""
-    near = _near(part.alpha, math.ceil(_REACH * part.alpha.shape[1] / compared[0]))
+    """What counts beside the part in photographs in [0, 1] that will be compared at this size (height, width).
+    `on_black`, `alpha`: the part drawn over black."""
+    near = within_reach(alpha > _PART, math.ceil(_REACH * alpha.shape[1] / compared[0]))
     around = matched_exposure(surroundings.clamp(0, 1), queries, near)
     # The neighborhood reaches beyond what is near, so that a burr is a small part of it.
     everywhere = matched_exposure(surroundings.clamp(0, 1), queries, torch.ones_like(near))
-    alpha = part.alpha[:, None]
-    shown = queries, around, everywhere, part.image, alpha
-    one, two, three, image, small_alpha = (F.interpolate(x, compared, mode="area") for x in shown)
-    counts = _counts(one, two, three, Drawn(image, small_alpha[:, 0]))
-    counts = F.interpolate(counts[:, None], part.alpha.shape[1:], mode="bilinear")[:, 0]
-    return Beside(around, counts * (part.alpha < _OBJECT))
+    shown = queries, around, everywhere, on_black, alpha[:, None]
+    one, two, three, four, five = (F.interpolate(x, compared, mode="area") for x in shown)
+    counts = _counts(one, two, three, four, five[:, 0])
+    counts = F.interpolate(counts[:, None], alpha.shape[1:], mode="bilinear")[:, 0]
+    return Beside(around, counts * (alpha < OBJECT))
 
 
-def _near(alpha: Float[Tensor, "b h w"], reach: int) -> Bool[Tensor, "b h w"]:
-    """The part and so many pixels around it: a square's reach, along one axis and then along the other."""
-    across = F.max_pool2d((alpha[:, None] > _PART).float(), (1, 2 * reach + 1), 1, (0, reach))
-    return F.max_pool2d(across, (2 * reach + 1, 1), 1, (reach, 0))[:, 0] > 0
+def over_surroundings(
+    queries: Float[Tensor, "b 3 h w"],
+    on_black: Float[Tensor, "b 3 h w"],
+    alpha: Float[Tensor, "b h w"],
+    beside: Beside | None,
+) -> Pairs:
+    """As `over_backdrop` where the good views are cut out of their surroundings: the rendering is laid over the very
+    photograph. Where something counts `beside` the object, it is laid over what the surroundings should show."""
+    behind = queries
+    if beside is not None:
+        counts = beside.counts[:, None]
+        behind = torch.where(counts > 0, beside.surroundings, queries)
+        queries = behind + torch.where(counts > 0, counts, 1.0) * (queries - behind)
+    renderings = on_black + (1 - alpha[:, None]) * behind
+    return Pairs(queries, renderings.clamp(0, 1), alpha > OBJECT)
 
 
 def _counts(
     queries: Float[Tensor, "b 3 h w"],
     around: Float[Tensor, "b 3 h w"],
     everywhere: Float[Tensor, "b 3 h w"],
-    part: Drawn,
+    on_black: Float[Tensor, "b 3 h w"],
+    alpha: Float[Tensor, "b h w"],
 ) -> Float[Tensor, "b h w"]:
     """How much each pixel counts. `around`, `everywhere`: the surroundings, their exposure fitted near the part and in
     the whole picture."""
-    free = part.alpha < _OBJECT
-    odd_places = _near(part.alpha, _REACH) & free
-    away = (_distance(queries, around) - _distance_to_part(queries, part)).clamp_min(0)
+    free = alpha < OBJECT
+    odd_places = within_reach(alpha > _PART, _REACH) & free
+    away = (_distance(queries, around) - _distance_to_part(queries, on_black, alpha)).clamp_min(0)
     wrong = _mean_around(_distance(queries, everywhere).clamp_max(_MOST_WRONG), free)
     times = median_filtered(away / (wrong + _LEAST_WRONG)) * odd_places
     patch = F.max_pool2d(F.avg_pool2d(times[:, None], _PATCH, 1, _PATCH // 2), _PATCH, 1, _PATCH // 2)[:, 0]
@@ -96,15 +102,17 @@ def _distance(queries: Float[Tensor, "b 3 h w"], around: Float[Tensor, "b 3 h w"
     return torch.maximum(queries - high, low - queries).clamp_min(0).amax(1)
 
 
-def _distance_to_part(queries: Float[Tensor, "b 3 h w"], part: Drawn) -> Float[Tensor, "b h w"]:
+def _distance_to_part(
+    queries: Float[Tensor, "b 3 h w"], on_black: Float[Tensor, "b 3 h w"], alpha: Float[Tensor, "b h w"]
+) -> Float[Tensor, "b h w"]:
     """How far each color is from the nearest one that the part shows close by; very far where it shows none."""
-    own = (part.image / part.alpha[:, None].clamp_min(_SOLID)).clamp(0, 1)
-    own = matched_exposure(own, queries, part.alpha > _SOLID)
-    solid = part.alpha[:, None] > _SOLID
+    own = (on_black / alpha[:, None].clamp_min(_SOLID)).clamp(0, 1)
+    own = matched_exposure(own, queries, alpha > _SOLID)
+    solid = alpha[:, None] > _SOLID
     reach = max(_COLORS[0])
     padded = F.pad(torch.where(solid, own, _NOTHING), (reach,) * 4, value=_NOTHING)
     height, width = queries.shape[-2:]
-    nearest = torch.full_like(part.alpha, _NOTHING)
+    nearest = torch.full_like(alpha, _NOTHING)
     for right, down in _places():
         there = padded[..., reach + down : reach + down + height, reach + right : reach + right + width]
         nearest = torch.minimum(nearest, (there - queries).abs().amax(1))

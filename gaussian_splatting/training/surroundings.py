@@ -75,9 +75,7 @@ def _on_floor(
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     """Places and colors of random pixels of a view."""
     camera = view.camera
-    column, row = (torch.rand(2, count, generator=generator) * torch.tensor([[camera.width], [camera.height]])).unbind(
-        0
-    )
+    column, row = torch.rand(2, count, generator=generator) * torch.tensor([[camera.width], [camera.height]])
     ray, center = _rays(camera, column, row), camera.center.float()
     along = (floor.height - (center * floor.up).sum()) / (ray * floor.up).sum(1)
     far = _FAR * (center - floor.middle).norm()
