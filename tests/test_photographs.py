@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from PAD_utils.inspector import Inspector
-from PAD_utils.run import photograph_log
+from PAD_utils.run import conclude_inspection, photograph_log
 from PAD_utils.run.scale import has_ray
-from tests.fake_class import NAME
+from tests.fake_class import NAME, write_fake_class
 from train_and_render import main
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["-c", NAME, "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
 ADAM = [*QUICK, "--refiner", "adam"]
-COUNT = 300
+COUNT = 80
 TWO_WORKERS = """
 import sys
 from PAD_utils.run import workers
@@ -32,9 +32,9 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def copies(fake_mad: Path, folder: Path, count: int) -> Path:
+def copies(trained: Path, folder: Path, count: int) -> Path:
     """Pictures of the test set with changed noise."""
-    taken = sorted((fake_mad / NAME / "test").glob("*/*.png"))
+    taken = sorted((trained / NAME / "test").glob("*/*.png"))
     pictures = [cv2.imread(str(path)) for path in taken]
     folder.mkdir(parents=True)
     for i in range(count):
@@ -44,12 +44,12 @@ def copies(fake_mad: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def inspection(fake_mad: Path, name: str) -> Path:
-    return fake_mad / "results_splatpose_0" / NAME / "inspections" / name
+def inspection(trained: Path, name: str) -> Path:
+    return trained / "results_splatpose_0" / NAME / "inspections" / name
 
 
-def command(fake_mad: Path, photos: Path, *more: str) -> list[str]:
-    return [*ADAM, "-data_path", str(fake_mad), "-train", "0", "--images", str(photos), *more]
+def command(trained: Path, photos: Path, *more: str) -> list[str]:
+    return [*ADAM, "-data_path", str(trained), "-train", "0", "--images", str(photos), *more]
 
 
 def content(folder: Path) -> dict[str, object]:
@@ -65,9 +65,18 @@ def content(folder: Path) -> dict[str, object]:
     return {**found, "metrics.json": metrics, "images.csv": rows, "shown": shown, "names": names}
 
 
-def trained(fake_mad: Path) -> Path:
-    assert main([*ADAM, "-data_path", str(fake_mad)]) == 0
-    return fake_mad / "results_splatpose_0" / NAME
+@pytest.fixture(scope="module")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_path = tmp_path_factory.mktemp("trained")
+    write_fake_class(data_path)
+    assert main([*ADAM, "-data_path", str(data_path)]) == 0
+    return data_path
+
+
+@pytest.fixture
+def trained(_trained_once: Path, tmp_path: Path) -> Path:
+    """The data path of `fake_mad` after the main job, a copy of the test's own."""
+    return Path(shutil.copytree(_trained_once, tmp_path / "MAD-Fake"))
 
 
 def said_and_peak(job: list[str], said: Path) -> tuple[str, int]:
@@ -89,15 +98,13 @@ def said_and_peak(job: list[str], said: Path) -> tuple[str, int]:
 
 
 @pytest.mark.determinism
-def test_a_killed_inspection_goes_on_to_the_same_result(fake_mad: Path) -> None:
-    trained(fake_mad)
-    photos = copies(fake_mad, fake_mad / "photos", COUNT)
-    job = [sys.executable, "train_and_render.py", *command(fake_mad, photos)]
+def test_a_killed_inspection_goes_on_to_the_same_result(trained: Path) -> None:
+    photos = copies(trained, trained / "photos", COUNT)
+    job = [sys.executable, "train_and_render.py", *command(trained, photos)]
     subprocess.run(job, cwd=ROOT, check=True, capture_output=True)
-    folder = inspection(fake_mad, "photos")
+    folder = inspection(trained, "photos")
     undisturbed = content(folder)
-    assert undisturbed["shown"] == 200 and len(undisturbed["images.csv"]) == COUNT  # type: ignore[arg-type]
-    assert f"200 of {COUNT} pictures are shown" in (folder / "report.html").read_text()
+    assert undisturbed["shown"] == len(undisturbed["images.csv"]) == COUNT  # type: ignore[arg-type]
     shutil.rmtree(folder)
 
     log = folder / photograph_log.LOG_NAME
@@ -108,24 +115,26 @@ def test_a_killed_inspection_goes_on_to_the_same_result(fake_mad: Path) -> None:
     assert process.wait() == -signal.SIGKILL and not (folder / "metrics.json").exists()
     log.write_bytes(log.read_bytes() + b'{"part": nu')  # as if a line had been cut off, too
     done = log.read_bytes().count(b"\n") - 1
-    said, peak_kb = said_and_peak(job, fake_mad / "said.txt")
+    said, peak_kb = said_and_peak(job, trained / "said.txt")
     assert f"{done} pictures were judged by an earlier run; 0 of them have changed" in said
     assert content(folder) == undisturbed
     assert 100_000 < peak_kb < 2_000_000, "a driver of 100,000 photographs may take 2 GB"
 
 
 def test_what_is_done_is_not_done_again_unless_it_has_changed(
-    fake_mad: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    trained: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trained(fake_mad)
-    photos = copies(fake_mad, fake_mad / "photos", 9)
+    photos = copies(trained, trained / "photos", 9)
     judged: list[int] = []
+    monkeypatch.setattr(conclude_inspection, "_WORST", 3)
+    monkeypatch.setattr(conclude_inspection, "_SAMPLE", 2)
     localize = Inspector.localize
     monkeypatch.setattr(Inspector, "localize", lambda *a: judged.append(len(a[1])) or localize(*a))
-    arguments = command(fake_mad, photos)
+    arguments = command(trained, photos)
     assert main(arguments) == 0 and sum(judged) == 9
-    folder = inspection(fake_mad, "photos")
+    folder = inspection(trained, "photos")
     first = content(folder)
+    assert first["shown"] == 5 and "5 of 9 pictures are shown" in (folder / "report.html").read_text()
     judged.clear()
     assert main(arguments) == 0 and sum(judged) == 0 and content(folder) == first
     shutil.copy(photos / "0.png", photos / "4.png")
@@ -148,31 +157,29 @@ def test_what_is_done_is_not_done_again_unless_it_has_changed(
 
 
 @pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
-def test_workers_find_what_one_process_finds(fake_mad: Path) -> None:
-    trained(fake_mad)
-    photos = copies(fake_mad, fake_mad / "photos", 9)
-    arguments = command(fake_mad, photos)
+def test_workers_find_what_one_process_finds(trained: Path) -> None:
+    photos = copies(trained, trained / "photos", 9)
+    arguments = command(trained, photos)
     assert main(arguments) == 0
-    one = content(inspection(fake_mad, "photos"))
-    shutil.rmtree(inspection(fake_mad, "photos"))
+    one = content(inspection(trained, "photos"))
+    shutil.rmtree(inspection(trained, "photos"))
     # In a process of its own: what checks the types in tests cannot be sent to a worker.
     done = subprocess.run([sys.executable, "-c", TWO_WORKERS, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "2 workers" in done.stderr, done.stderr
-    both = content(inspection(fake_mad, "photos"))
+    both = content(inspection(trained, "photos"))
     for name in ("images.csv", "regions.json"):  # their threads are fewer, which may change last bits of poses and maps
         assert one[name] == both[name]
 
 
-def test_a_photograph_alone_is_what_it_is_among_others(fake_mad: Path) -> None:
+def test_a_photograph_alone_is_what_it_is_among_others(trained: Path) -> None:
     """To the bit, so that a run may go on with any of them."""
-    trained(fake_mad)
-    photos = copies(fake_mad, fake_mad / "photos", 12)
-    assert main(command(fake_mad, photos)) == 0
-    among = list(csv.DictReader((inspection(fake_mad, "photos") / "images.csv").open()))
+    photos = copies(trained, trained / "photos", 12)
+    assert main(command(trained, photos)) == 0
+    among = list(csv.DictReader((inspection(trained, "photos") / "images.csv").open()))
     for row in among[::4]:
-        alone = fake_mad / f"alone{row['name']}"
+        alone = trained / f"alone{row['name']}"
         alone.mkdir()
         shutil.copy(photos / f"{row['name']}.png", alone)
-        assert main(command(fake_mad, alone)) == 0
-        (found,) = csv.DictReader((inspection(fake_mad, alone.name) / "images.csv").open())
+        assert main(command(trained, alone)) == 0
+        (found,) = csv.DictReader((inspection(trained, alone.name) / "images.csv").open())
         assert (found["score"], found["decision"]) == (row["score"], row["decision"])
