@@ -7,7 +7,6 @@ command after an interruption goes on where it stopped.
 """
 
 import dataclasses
-import sys
 
 import PAD_utils.run.start  # noqa: F401 (first of all)
 from PAD_utils.data.layout import class_names, list_class
@@ -19,7 +18,7 @@ from PAD_utils.run.checks import check_needs, photograph_pixels, sample_pixels
 from PAD_utils.run.conclude import conclude
 from PAD_utils.run.conclude_inspection import conclude_inspection
 from PAD_utils.run.config import RunConfig, config_from, make_parser
-from PAD_utils.run.job import Job, open_job, run_script
+from PAD_utils.run.job import Job, leave, open_job, run_script
 from PAD_utils.run.judge import judge
 from PAD_utils.run.ledger import fingerprint
 from PAD_utils.run.lock import hold_folders
@@ -90,4 +89,4 @@ def open_model(job: Job, data: ClassData, pyramid: FeaturePyramid) -> tuple[step
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -59,7 +59,7 @@ def find_background(
     odd = odd_ones([shot.name for shot in shots], cut)
     complaints = [f"Look at the cut-out of {', '.join(odd)}: it disagrees with the other views."] if odd else []
     alphas = [enlarged(mask, s.camera.width, s.camera.height) for mask, s in zip(cut.masks, shots, strict=True)]
-    return Background(f"cut out (GrabCut and hull): {backdrop.description}", alphas, complaints, cut.colors)
+    return Background(f"cut out ({cut.how}): {backdrop.description}", alphas, complaints, cut.colors)
 
 
 def find_mask(folder: Path, name: str) -> Path:

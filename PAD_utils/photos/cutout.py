@@ -5,7 +5,6 @@ part and surroundings are learned from all views together, since the surrounding
 seen alone in others; what lies below the table that the part stands on is never the part.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from scipy import ndimage
 
 from gaussian_splatting.camera import Camera
 from gaussian_splatting.parallel import parallel
+from PAD_utils.photos.scene_cut import Place, cut_by_place, tidied
 from PAD_utils.photos.table import differing, find_table
 
 _VOXELS = 72  # along each side of the cube about the part
@@ -30,28 +30,31 @@ _PLANE_WIDTH = 0.012  # of the cameras' distance: points so near a plane lie on 
 _FEWEST_POINTS = 40
 _FRAME_SHARE = 0.7  # of half the frame: the part's radius where points do not tell it
 _LEAST_SHARE = 0.4  # of half the frame: a part that is smaller would hardly have been photographed so
+_OUTLINE_PX = 2  # by which a cut by place may be wrong
 _GROW_PX = 2  # about the hull, in which the outline may lie
 _EDGE_SHARE = 0.03  # of a query's shorter side: along its border there is no part
 _HOLE_SHARE = 0.04  # of a query's part: larger holes show what is behind it
 _ODD_IOU = 0.8  # views that agree less with the hull are named
-_log = logging.getLogger(__name__)
+_ALIKE_IOU = 0.6  # a cut by place that has less in common with the cut by colors is another thing
+_BY_COLOR, _BY_PLACE = "GrabCut and hull", "by its place in a model of the scene"
 Mask = Bool[np.ndarray, "h w"]
 Vec3 = Float[np.ndarray, "3"]
 
 
 @dataclass(frozen=True)
 class CutOut:
-    """The part in every view, how well each agrees with the hull of all (intersection over union), and GrabCut's color
-    models of surroundings and part."""
+    """The part in every view, how well each agrees with the hull of all (intersection over union), GrabCut's color
+    models of surroundings and part, and how the part was told from them."""
 
     masks: list[Mask]
     agreement: list[float]
     colors: list[list[float]]
+    how: str = _BY_COLOR
 
     @property
     def holds(self) -> bool:
         """Whether the views agree at all; otherwise the cut-out is not to be used."""
-        return bool(self.masks) and float(np.median(self.agreement)) > _ODD_IOU
+        return bool(self.masks) and _agree(self.agreement)
 
 
 def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Camera], points: np.ndarray) -> CutOut:
@@ -59,22 +62,54 @@ def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Ca
     center, radius, table = _place(cameras, points)
     where = _Volume(cameras, center, radius, table)
     colors = [np.ascontiguousarray(picture[..., :3]) for picture in pictures]
-    seen = _against_table(colors, cameras, center, radius, table)
-    colors = [cv2.cvtColor(picture, cv2.COLOR_BGR2LAB) for picture in colors]
+    masks = _by_colors(where, colors, _against_table(colors, cameras, center, radius, table))
+    agreement, how = where.agreement(masks), _BY_COLOR
+    if table is not None and len({picture.shape for picture in pictures}) == 1:
+        place, known = Place(center, radius, table), _agree(agreement)
+        start = where.surface(where.hull(masks)) if known else where.within(1.0)
+        placed = cut_by_place(colors, cameras, place, where.points(start), masks if known else None)
+        placed = _outlined(colors, placed)
+        if _agree(where.agreement(placed)) and (not known or _agree(list(map(_iou, placed, masks)), _ALIKE_IOU)):
+            masks, agreement, how = placed, where.agreement(placed), _BY_PLACE
+    if not agreement:
+        return CutOut([], [], [])
+    return CutOut(masks, agreement, learned_colors(pictures, masks), how)
+
+
+def _by_colors(
+    where: "_Volume", pictures: Sequence[UInt8[np.ndarray, "h w 3"]], seen: Sequence[tuple[Mask, Mask]]
+) -> list[Mask]:
+    """GrabCut in every view, held together by the hull; no masks where there is none. `seen`: where each view differs
+    from the empty table, and where it shows it."""
+    pictures = [cv2.cvtColor(picture, cv2.COLOR_BGR2LAB) for picture in pictures]
     allowed, likely = where.within(_REACH), where.within(_CORE)
     for _ in range(_ROUNDS):
-        may = [where.shown(allowed, view, _GROW_PX) for view in range(len(cameras))]
-        core = [where.shown(likely, view, 0) for view in range(len(cameras))]
-        masks = _grab_cuts(colors, [_seed(*parts) for parts in zip(may, core, seen, strict=True)])
+        may = [where.shown(allowed, view, _GROW_PX) for view in range(len(pictures))]
+        core = [where.shown(likely, view, 0) for view in range(len(pictures))]
+        masks = _grab_cuts(pictures, [_seed(*parts) for parts in zip(may, core, seen, strict=True)])
         masks = [mask | (m & differs) for mask, m, (differs, _) in zip(masks, may, seen, strict=True)]
         likely = where.hull(masks)
         allowed = ndimage.binary_dilation(likely, iterations=2) & where.above
         if not likely.any():
-            return CutOut([], [], [])
-    shadows = [where.shown(likely, view, 0) for view in range(len(cameras))]
-    masks = [_tidy(mask & where.shown(likely, view, _GROW_PX)) for view, mask in enumerate(masks)]
-    agreement = [_iou(mask, shadow) for mask, shadow in zip(masks, shadows, strict=True)]
-    return CutOut(masks, agreement, learned_colors(pictures, masks))
+            return []
+    return [tidied(mask & where.shown(likely, view, _GROW_PX)) for view, mask in enumerate(masks)]
+
+
+def _outlined(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], masks: Sequence[Mask]) -> list[Mask]:
+    """The masks, their outlines where the colors change within a few pixels of them."""
+    size = np.ones((2 * _OUTLINE_PX + 1,) * 2, np.uint8)
+    seeds = []
+    for mask in masks:
+        part = mask.astype(np.uint8)
+        may = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+        seed = np.where(cv2.dilate(part, size) > 0, may, cv2.GC_BGD)
+        seeds.append(np.where(cv2.erode(part, size) > 0, cv2.GC_FGD, seed).astype(np.uint8))
+    pictures = [cv2.cvtColor(picture, cv2.COLOR_BGR2LAB) for picture in pictures]
+    return [tidied(mask) for mask in _grab_cuts(pictures, seeds)] if seeds else []
+
+
+def _agree(shares: Sequence[float], least: float = _ODD_IOU) -> bool:
+    return bool(shares) and float(np.median(shares)) > least
 
 
 def learned_colors(pictures: Sequence[UInt8[np.ndarray, "h w c"]], masks: Sequence[Mask]) -> list[list[float]]:
@@ -123,7 +158,7 @@ class _Volume:
         side = (np.arange(_VOXELS) + 0.5) / _VOXELS * 2 - 1
         offsets = np.stack(np.meshgrid(side, side, side, indexing="ij"), -1) * _REACH * radius
         self._distance = np.linalg.norm(offsets, axis=-1) / radius
-        voxels = (offsets + center).reshape(-1, 3)
+        voxels = self._voxels = (offsets + center).reshape(-1, 3)
         spacing = 2 * _REACH * radius / _VOXELS
         above = np.ones(len(voxels), bool) if table is None else voxels @ table[:3] + table[3] > 0.5 * spacing
         self.above = above.reshape(self._distance.shape)
@@ -159,6 +194,22 @@ class _Volume:
         if count == 0:
             return np.zeros(self._distance.shape, bool)
         return np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+
+    def agreement(self, masks: Sequence[Mask]) -> list[float]:
+        """How well each mask agrees with the hull of all (intersection over union); nothing where there is no hull."""
+        hull = self.hull(masks) if masks else np.zeros(0, bool)
+        if not hull.any():
+            return []
+        return [_iou(mask, self.shown(hull, view, 0)) for view, mask in enumerate(masks)]
+
+    def points(self, voxels: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "n 3"]:
+        """The middles of these voxels."""
+        return np.asarray(self._voxels[voxels.ravel()])
+
+    @staticmethod
+    def surface(voxels: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+        """Those that others do not surround."""
+        return np.asarray(voxels & ~ndimage.binary_erosion(voxels))
 
 
 def _place(cameras: Sequence[Camera], points: np.ndarray) -> tuple[Vec3, float, np.ndarray | None]:
@@ -225,15 +276,6 @@ def _shared_colors(pictures: Sequence[np.ndarray], seeds: Sequence[np.ndarray]) 
     cv2.setRNGSeed(_SEED)
     cv2.grabCut(np.concatenate(small), np.concatenate(marks), _NO_BOX, models[0], models[1], 3, cv2.GC_INIT_WITH_MASK)
     return models
-
-
-def _tidy(mask: Mask) -> Mask:
-    """Holes of a few pixels filled, specks of a few pixels gone."""
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(closed)
-    areas = facts[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas > 0.02 * areas.max(initial=0))
-    return np.isin(labels, kept)
 
 
 def _iou(a: Mask, b: Mask) -> float:

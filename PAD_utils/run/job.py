@@ -1,9 +1,11 @@
 """What surrounds the work of a script: device, seed, logging, the result folder, and how an error reaches the user."""
 
+import atexit
 import contextlib
 import functools
 import io
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import torch
@@ -23,6 +25,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gaussian_splatting.parallel import check_room_for_threads
 from PAD_utils.data.layout import check_classname
+from PAD_utils.data.picture_cache import wait_until_kept
 from PAD_utils.errors import UserError, one_line, outer_reason
 from PAD_utils.files import read_json, write_json
 from PAD_utils.run.config import RunConfig
@@ -209,6 +212,17 @@ def run_script(work: Callable[[], int | None], verbose: bool = False) -> int:
             raise
         print(f"error: {said}", file=sys.stderr)
         return USER_ERROR
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process of a script, once decoded pictures are kept and what was registered for the end is done. Python
+    and the GPU's driver would first take everything to pieces: 0.7 s for memory that the system takes back anyway."""
+    wait_until_kept()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code)
 
 
 def _iso(seconds: float) -> str:

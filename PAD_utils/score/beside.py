@@ -27,7 +27,7 @@ _SHIFTED = 3  # pixels, side of the square within which the surroundings may lie
 _NEAR = 10.0  # pixels, standard deviation: the neighborhood in which the model is as wrong as here
 _MOST_WRONG, _LEAST_WRONG = 0.3, 0.01  # of white
 _COLORS = ((3, 6, 9, 13), 12)  # pixels from here, and directions, where the part is asked for its color
-_ODD = (0.8, 1.6)  # times the model's own error: from where on a difference counts, and where in full
+_ODD = (0.5, 1.0)  # times the model's own error: from where on a difference counts, and where in full
 _PATCH = 5  # pixels, side: what is odd is so over a patch
 _NOTHING = 9.0  # a color that is no color
 

@@ -17,7 +17,7 @@ from gaussian_splatting.camera import Camera
 from gaussian_splatting.gaussians import Gaussians
 from gaussian_splatting.training.initialize import from_points, object_pixels
 from gaussian_splatting.training.schedule import BUDGET_POWER, TrainConfig
-from gaussian_splatting.training.train import train
+from gaussian_splatting.training.train import TrainResult, train
 from gaussian_splatting.views import View
 
 SHORTER = 2  # than the training of the part
@@ -37,32 +37,35 @@ def train_surroundings(
     Raises ValueError if a view holds no photograph."""
     if any(view.uncut is None for view in views):
         raise ValueError("surroundings are learned from cut-outs that hold the photograph they were made of")
-    whole = [replace(view, uncut=_opaque(view.photograph)) for view in views]
     height, width = views[0].image.shape[:2]
     share = object_pixels(views, measured_backdrop([view.image for view in views])) / (width * height)
-    budget = _BUDGET / max(share, 1e-3) ** BUDGET_POWER
-    config = replace(config, budget=budget, start_share=_START_SHARE, align_at=())
-    start = _together(part.detached(), _around(part, views, seed).to(device))
-    return train(whole, config, device=device, seed=seed, start=start, name="surroundings").gaussians.detached()
+    floor, config = _under(part, views), replace(config, align_at=())
+    return train_scene(part, floor, views, share, config, device=device, seed=seed).gaussians.detached()
+
+
+def train_scene(
+    part: Gaussians,
+    floor: "Floor",
+    views: Sequence[View],
+    share: float,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    seed: int = 0,
+) -> TrainResult:
+    """The part and all around it, on the device, from whole photographs: those of cut-outs, pictures of other views.
+    `part`: what its training begins with; `share`: of the pictures' pixels that show it."""
+    whole = [replace(view, uncut=_opaque(view.photograph)) for view in views]
+    config = replace(config, budget=_BUDGET / max(share, 1e-3) ** BUDGET_POWER, start_share=_START_SHARE)
+    start = _together(part.detached(), _around(floor, views, seed).to(device))
+    return train(whole, config, device=device, seed=seed, start=start, name="surroundings")
 
 
 def _opaque(photograph: Tensor) -> Tensor:
     return torch.cat((photograph, torch.full_like(photograph[..., :1], 255)), dim=-1)
 
 
-def _around(part: Gaussians, views: Sequence[View], seed: int) -> Gaussians:
-    """Pixels of the photographs where their rays meet the floor, the plane under the part's foot; others far off."""
-    generator = torch.Generator().manual_seed(seed)
-    up = -torch.stack([view.camera.cam_from_world[1, :3] for view in views]).mean(0).float()
-    up = up / up.square().sum().sqrt().clamp_min(1e-6)
-    means = part.means.detach().cpu()
-    floor = _Floor(up, (means * up).sum(1).quantile(_LOWEST).item(), means.median(0).values)
-    placed = [_on_floor(view, floor, _POINTS // len(views) + 1, generator) for view in views]
-    points, colors = (torch.cat(parts) for parts in zip(*placed, strict=True))
-    return from_points(points, colors, 0, _OPACITY, _SPREAD)
-
-
-class _Floor(NamedTuple):
+class Floor(NamedTuple):
     """The plane of points p with p . up = height, and the middle of what stands on it."""
 
     up: Float[Tensor, "3"]
@@ -70,8 +73,24 @@ class _Floor(NamedTuple):
     middle: Float[Tensor, "3"]
 
 
+def _under(part: Gaussians, views: Sequence[View]) -> Floor:
+    """The plane under the part's foot."""
+    up = -torch.stack([view.camera.cam_from_world[1, :3] for view in views]).mean(0).float()
+    up = up / up.square().sum().sqrt().clamp_min(1e-6)
+    means = part.means.detach().cpu()
+    return Floor(up, (means * up).sum(1).quantile(_LOWEST).item(), means.median(0).values)
+
+
+def _around(floor: Floor, views: Sequence[View], seed: int) -> Gaussians:
+    """Pixels of the photographs where their rays meet the floor; others far off."""
+    generator = torch.Generator().manual_seed(seed)
+    placed = [_on_floor(view, floor, _POINTS // len(views) + 1, generator) for view in views]
+    points, colors = (torch.cat(parts) for parts in zip(*placed, strict=True))
+    return from_points(points, colors, 0, _OPACITY, _SPREAD)
+
+
 def _on_floor(
-    view: View, floor: _Floor, count: int, generator: torch.Generator
+    view: View, floor: Floor, count: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     """Places and colors of random pixels of a view."""
     camera = view.camera
