@@ -11,12 +11,12 @@ from torch import Tensor
 from gaussian_splatting import Camera, PoseEstimate
 from gaussian_splatting.gaussians import SH_C0, Gaussians
 from gaussian_splatting.quality import psnr
-from gaussian_splatting.rendering import render
+from gaussian_splatting.rendering import Rendering, render
 from gaussian_splatting.training.schedule import TrainConfig
 from gaussian_splatting.training.surroundings import train_surroundings
 from gaussian_splatting.views import View
 from PAD_utils.inspector import Inspector, OtherModels
-from PAD_utils.score.beside import Beside, odd_beside
+from PAD_utils.score.beside import Beside, far_behind, odd_beside
 from tests.toy_scene import ball, cameras, views
 
 SIDE = 96
@@ -49,9 +49,10 @@ def with_spot(picture: Tensor, color: Tensor) -> Tensor:
     return picture
 
 
-def judged(query: Tensor) -> Beside:
+def judged(query: Tensor, far: bool = False) -> Beside:
     noise = 0.01 * torch.randn(query.shape, generator=torch.Generator().manual_seed(7))
-    return odd_beside((query + noise).clamp(0, 1), seen(table()), *part(), (SIDE, SIDE))
+    everywhere = torch.full((1, SIDE, SIDE), far)
+    return odd_beside((query + noise).clamp(0, 1), seen(table()), *part(), everywhere, (SIDE, SIDE))
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.8, 1.15])
@@ -61,6 +62,22 @@ def test_a_burr_counts_and_nothing_else(gain: float) -> None:
     assert counts[46:50, 72:79].min() > 0.9
     counts[40:56, 66:85] = 0
     assert counts.max() == 0
+
+
+def test_a_faint_spot_counts_less_before_what_is_far_and_was_seen_by_few_views() -> None:
+    behind = seen(table())[0, :, 45:51, 71:80].mean((1, 2))
+    faint = with_spot(seen(table()), 0.54 * RED + 0.46 * behind)  # hardly nearer to the part than to the table
+    near, far = (judged(faint, far=far).counts[0, 46:50, 72:79].max() for far in (False, True))
+    assert near > far + 0.3
+
+
+def test_what_stands_half_as_far_again_as_the_part_is_far() -> None:
+    alpha, deep = torch.zeros(1, 4, 6), torch.tensor([2.0, 2.0, 2.0, 2.9, 3.1, 0.0]).expand(1, 4, 6)
+    alpha[..., :3] = 1.0
+    some = torch.zeros(1, 3, 4, 6), torch.zeros(1, 0, dtype=torch.int32)
+    there = Rendering(some[0], (deep > 0).float(), deep, some[1])
+    far = far_behind(Rendering(some[0], alpha, alpha * deep, some[1]), there)
+    assert far[0, 0].tolist() == [False, False, False, False, True, False]
 
 
 def test_clutter_that_is_not_colored_like_the_part_does_not_count() -> None:
@@ -78,7 +95,7 @@ def test_of_a_larger_photograph_the_same_counts() -> None:
     query = with_spot(seen(table()), RED)
     large = [torch.nn.functional.interpolate(x, scale_factor=2) for x in (query, seen(table()), part()[0])]
     alpha = torch.nn.functional.interpolate(part()[1][:, None], scale_factor=2)[:, 0]
-    counts = odd_beside(large[0], large[1], large[2], alpha, (SIDE, SIDE)).counts
+    counts = odd_beside(large[0], large[1], large[2], alpha, torch.zeros_like(alpha) > 0, (SIDE, SIDE)).counts
     assert counts.shape == (1, 2 * SIDE, 2 * SIDE) and counts[0, 92:100, 144:158].min() > 0.9
 
 

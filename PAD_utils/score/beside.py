@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gaussian_splatting.rendering import Rendering
 from PAD_utils.score import resample
 from PAD_utils.score.anomaly import median_filtered, within_reach
 from PAD_utils.score.backdrop import OBJECT, Pairs
@@ -28,6 +29,8 @@ _NEAR = 10.0  # pixels, standard deviation: the neighborhood in which the model 
 _MOST_WRONG, _LEAST_WRONG = 0.3, 0.01  # of white
 _COLORS = ((3, 6, 9, 13), 12)  # pixels from here, and directions, where the part is asked for its color
 _ODD = (0.5, 1.0)  # times the model's own error: from where on a difference counts, and where in full
+_FAR = 1.5  # times as far as the part: what stands there lies elsewhere in every view, and few saw it there
+_ODD_BEFORE_FAR = (0.8, 1.6)  # as _ODD, before what is far
 _PATCH = 5  # pixels, side: what is odd is so over a patch
 _NOTHING = 9.0  # a color that is no color
 
@@ -45,19 +48,31 @@ def odd_beside(
     surroundings: Float[Tensor, "b 3 h w"],
     on_black: Float[Tensor, "b 3 h w"],
     alpha: Float[Tensor, "b h w"],
+    far: Bool[Tensor, "b h w"],
     compared: tuple[int, int],
 ) -> Beside:
     """What counts beside the part in photographs in [0, 1] that will be compared at this size (height, width).
-    `on_black`, `alpha`: the part drawn over black."""
+    `on_black`, `alpha`: the part drawn over black; `far`: what stands there is far behind it (`far_behind`)."""
     near = within_reach(alpha > _PART, math.ceil(_REACH * alpha.shape[1] / compared[0]))
     around = matched_exposure(surroundings.clamp(0, 1), queries, near)
     # The neighborhood reaches beyond what is near, so that a burr is a small part of it.
     everywhere = matched_exposure(surroundings.clamp(0, 1), queries, torch.ones_like(near))
-    shown = queries, around, everywhere, on_black, alpha[:, None]
-    one, two, three, four, five = (F.interpolate(x, compared, mode="area") for x in shown)
-    counts = _counts(one, two, three, four, five[:, 0])
+    least = torch.where(far, _ODD_BEFORE_FAR[0], _ODD[0])
+    full = torch.where(far, _ODD_BEFORE_FAR[1], _ODD[1])
+    shown = queries, around, everywhere, on_black, torch.stack((alpha, least, full), 1)
+    one, two, three, four, maps = (F.interpolate(x, compared, mode="area") for x in shown)
+    small_alpha, least, full = maps.unbind(1)
+    odd = _odd(one, two, three, four, small_alpha)
+    counts = ((odd - least) / (full - least)).clamp(0, 1) * (odd > 0)
     counts = F.interpolate(counts[:, None], alpha.shape[1:], mode="bilinear")[:, 0]
     return Beside(around, counts * (alpha < OBJECT))
+
+
+def far_behind(part: Rendering, there: Rendering) -> Bool[Tensor, "b h w"]:
+    """Where what a model of the surroundings shows is much farther from the camera than the part."""
+    inside = part.alpha > _PART
+    distance = (part.depth * inside).sum((1, 2)) / (part.alpha * inside).sum((1, 2)).clamp_min(1e-6)
+    return there.depth > _FAR * distance[:, None, None] * there.alpha
 
 
 def over_surroundings(
@@ -77,22 +92,22 @@ def over_surroundings(
     return Pairs(queries, renderings.clamp(0, 1), alpha > OBJECT)
 
 
-def _counts(
+def _odd(
     queries: Float[Tensor, "b 3 h w"],
     around: Float[Tensor, "b 3 h w"],
     everywhere: Float[Tensor, "b 3 h w"],
     on_black: Float[Tensor, "b 3 h w"],
     alpha: Float[Tensor, "b h w"],
 ) -> Float[Tensor, "b h w"]:
-    """How much each pixel counts. `around`, `everywhere`: the surroundings, their exposure fitted near the part and in
-    the whole picture."""
+    """By how many times the model's own error each pixel differs, in a patch around it; 0 on the part and far from it.
+    `around`, `everywhere`: the surroundings, their exposure fitted near the part and in the whole picture."""
     free = alpha < OBJECT
     odd_places = within_reach(alpha > _PART, _REACH) & free
     away = (_distance(queries, around) - _distance_to_part(queries, on_black, alpha)).clamp_min(0)
     wrong = _mean_around(_distance(queries, everywhere).clamp_max(_MOST_WRONG), free)
     times = median_filtered(away / (wrong + _LEAST_WRONG)) * odd_places
     patch = F.max_pool2d(F.avg_pool2d(times[:, None], _PATCH, 1, _PATCH // 2), _PATCH, 1, _PATCH // 2)[:, 0]
-    return ((patch - _ODD[0]) / (_ODD[1] - _ODD[0])).clamp(0, 1) * odd_places
+    return patch * odd_places
 
 
 def _distance(queries: Float[Tensor, "b 3 h w"], around: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:

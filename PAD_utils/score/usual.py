@@ -21,7 +21,7 @@ from gaussian_splatting.progress import progress
 from gaussian_splatting.rendering import render
 from PAD_utils.score.anomaly import Ratios, Scores, ratios_of, score_pairs, score_ratios
 from PAD_utils.score.backdrop import Pairs, over_backdrop, without_folds
-from PAD_utils.score.beside import odd_beside, over_surroundings
+from PAD_utils.score.beside import far_behind, odd_beside, over_surroundings
 from PAD_utils.score.calibration import DEFECT, NOT_LOCALISED, OK, Calibration, as_fresh, calibrate
 from PAD_utils.score.levels import PAIRS_PER_BATCH, Levels, ScoreConfig, compare_levels, compared_size, usual_size
 from PAD_utils.score.local_normality import LocalNormality, LocalStatistics
@@ -322,9 +322,9 @@ class Comparer:
             return without_folds(pairs, self.backdrop)
         beside = None
         if self.surroundings is not None:
-            there = render(self.surroundings, list(cameras), background=(0.0, 0.0, 0.0)).image
+            there = render(self.surroundings, list(cameras), background=(0.0, 0.0, 0.0))
             compared = compared_size(cameras[0].height, cameras[0].width, self.config)
-            beside = odd_beside(queries, there, drawn.image, drawn.alpha, compared)
+            beside = odd_beside(queries, there.image, drawn.image, drawn.alpha, far_behind(drawn, there), compared)
         return over_surroundings(queries, drawn.image, drawn.alpha, beside)
 
 
