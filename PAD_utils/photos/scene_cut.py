@@ -82,7 +82,7 @@ def _scene(views: Sequence[View], place: Place, inside: Float[np.ndarray, "n 3"]
     generator = np.random.default_rng(_SEED)
     points = inside[generator.permutation(len(inside))[:_START_POINTS]]
     start = from_points(torch.from_numpy(points).float(), _colors(points, views, generator), 0, _START_OPACITY)
-    config = TrainConfig.fast(_ITERATIONS)
+    config = TrainConfig.fast(_ITERATIONS)  # half a minute of a CPU; preparing photographs needs no GPU
     return train_scene(start, floor, views, share, config, device=torch.device("cpu"), seed=_SEED)
 
 
