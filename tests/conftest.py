@@ -7,7 +7,8 @@ import PAD_utils.run.start  # noqa: F401 (first of all)  # isort: skip
 import pytest
 import torch
 
-from tests.fake_class import write_fake_class
+from tests.fake_class import QUICK_JOB, write_fake_class
+from train_and_render import main
 
 
 @pytest.fixture(
@@ -32,3 +33,17 @@ def fake_mad(_fake_mad_once: Path, tmp_path: Path) -> Path:
     The test may change it: it is a copy of its own.
     """
     return Path(shutil.copytree(_fake_mad_once, tmp_path / "MAD-Fake"))
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_path = tmp_path_factory.mktemp("trained")
+    write_fake_class(data_path)
+    assert main([*QUICK_JOB, "-data_path", str(data_path)]) == 0
+    return data_path
+
+
+@pytest.fixture
+def trained(_trained_once: Path, tmp_path: Path) -> Path:
+    """The data path of `fake_mad` after the main job, a copy of the test's own."""
+    return Path(shutil.copytree(_trained_once, tmp_path / "MAD-Fake"))

@@ -122,4 +122,4 @@ def test_models_for_few_views_are_trained_longer_and_on_any_device(
     for gallery in (Gallery(views(15), []), Gallery(views(16), []), Gallery(views(24), views(4)), many):
         steps.make_folds(job, gallery, score)
     steps.make_folds(replace(job, device=torch.device("cuda")), many, score)
-    assert asked == [(200, FOLDS_OF_FEW), (200, FOLDS), (100, FOLDS)]
+    assert asked == [(200, FOLDS_OF_FEW), (200, FOLDS), (50, FOLDS)]

@@ -13,7 +13,7 @@ from PAD_utils.evaluate.parts import PartRow, write_parts
 from PAD_utils.report.report import worst_parts
 from PAD_utils.score.parts import Evidence, GoodParts, evidence, together
 from tests.fake_class import NAME
-from tests.test_photographs import command, inspection, trained
+from tests.test_photographs import command, inspection
 from tests.toy_scene import ball, cameras
 from train_and_render import main
 
@@ -91,16 +91,15 @@ def test_thresholds_follow_the_rate_and_need_enough_good_views() -> None:
         good.calibration(70, 0.05)
 
 
-def test_parts_in_a_run(fake_mad: Path) -> None:
-    trained(fake_mad)
-    source, photos = fake_mad / NAME / "test", fake_mad / "photos"
+def test_parts_in_a_run(trained: Path) -> None:
+    source, photos = trained / NAME / "test", trained / "photos"
     for part, names in {"a": ("good/0", "good/1"), "b": ("Missing/0", "Missing/1"), "c": ("good/2",)}.items():
         (photos / part).mkdir(parents=True)
         for number, name in enumerate(names):
             shutil.copy(source / f"{name}.png", photos / part / f"{number}.png")
     shutil.copy(source / "Stains" / "0.png", photos / "alone.png")
-    assert main(command(fake_mad, photos)) == 0
-    folder = inspection(fake_mad, "photos")
+    assert main(command(trained, photos)) == 0
+    folder = inspection(trained, "photos")
     rows = {row["part"]: row for row in csv.DictReader((folder / "parts.csv").open())}
     assert list(rows) == ["a", "b", "c"]
     pictures = {f"{r['defect']}/{r['name']}": r for r in csv.DictReader((folder / "images.csv").open())}
@@ -120,7 +119,7 @@ def test_parts_in_a_run(fake_mad: Path) -> None:
     page = (folder / "report.html").read_text()
     assert 'id="parts"' in page and (folder / "anomaly_maps" / "b" / "1.tiff").exists()
     shutil.rmtree(photos / "a"), shutil.rmtree(photos / "b"), shutil.rmtree(photos / "c")
-    assert main(command(fake_mad, photos)) == 0
+    assert main(command(trained, photos)) == 0
     assert not (folder / "parts.csv").exists() and 'id="parts"' not in (folder / "report.html").read_text()
 
 

@@ -16,12 +16,10 @@ import pytest
 from PAD_utils.inspector import Inspector
 from PAD_utils.run import conclude_inspection, photograph_log
 from PAD_utils.run.scale import has_ray
-from tests.fake_class import NAME, write_fake_class
+from tests.fake_class import NAME, QUICK_JOB
 from train_and_render import main
 
 ROOT = Path(__file__).parent.parent
-QUICK = ["-c", NAME, "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
-ADAM = [*QUICK, "--refiner", "adam"]
 COUNT = 80
 TWO_WORKERS = """
 import sys
@@ -49,7 +47,7 @@ def inspection(trained: Path, name: str) -> Path:
 
 
 def command(trained: Path, photos: Path, *more: str) -> list[str]:
-    return [*ADAM, "-data_path", str(trained), "-train", "0", "--images", str(photos), *more]
+    return [*QUICK_JOB, "-data_path", str(trained), "-train", "0", "--images", str(photos), *more]
 
 
 def content(folder: Path) -> dict[str, object]:
@@ -63,20 +61,6 @@ def content(folder: Path) -> dict[str, object]:
     shown = (folder / "report.html").read_text().count('class="card"')
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     return {**found, "metrics.json": metrics, "images.csv": rows, "shown": shown, "names": names}
-
-
-@pytest.fixture(scope="module")
-def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data_path = tmp_path_factory.mktemp("trained")
-    write_fake_class(data_path)
-    assert main([*ADAM, "-data_path", str(data_path)]) == 0
-    return data_path
-
-
-@pytest.fixture
-def trained(_trained_once: Path, tmp_path: Path) -> Path:
-    """The data path of `fake_mad` after the main job, a copy of the test's own."""
-    return Path(shutil.copytree(_trained_once, tmp_path / "MAD-Fake"))
 
 
 def said_and_peak(job: list[str], said: Path) -> tuple[str, int]:

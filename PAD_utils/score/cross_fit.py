@@ -28,7 +28,7 @@ FOLDS_OF_FEW = 6  # where no view can be held out: the models judge too, and eac
 ENOUGH = 28  # views: of fewer, training needs each, and none is held out
 FEW = 50  # views that training sees: of fewer it memorizes so much that cross-fitting pays on a CPU too
 FEWEST = 16  # views: of fewer, models that lack a sixth tell little of the one that has them all
-_SHORTER = 8  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
+_SHORTER = 16  # than the training of the model itself: a model made in haste errs on the side of "this is usual"
 _SHORTER_OF_FEW = 4  # what lacks a share of few views errs enough; and where it judges, it must come near
 _GOLDEN = 0.618034  # its multiples spread evenly: neighbors on a ring and in a column of rings fall into other folds
 
