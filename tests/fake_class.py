@@ -11,8 +11,8 @@ from PAD_utils.files import write_json
 
 CAMERA_ANGLE_X = 0.6911112070083618
 NAME = "00Fake"
-QUICK_JOB = ["-c", "00Fake", "-gauss_iters", "60", "-k", "3", "--features", "gradient"]
-QUICK_JOB += ["--retrieval", "nearest", "--refiner", "adam"]
+QUICK = ["-c", NAME, "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
+QUICK_JOB = [*QUICK, "--refiner", "adam"]
 _LIGHT = np.array([0.36, 0.48, 0.8])
 
 

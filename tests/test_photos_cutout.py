@@ -110,7 +110,7 @@ def test_what_has_the_color_of_the_part_but_not_its_place_is_left_out(room: tupl
 
 
 def test_a_ball_on_a_turntable_is_cut_out_of_its_room() -> None:
-    """Which no model explains, for the room does not turn with the table."""
+    """Though no model explains a room that does not turn with the table."""
     pictures, truth, cameras, points = scene(ring(15, 7, 4.0) + ring(45, 7, 4.0), turntable=True)
     cut = cut_out(pictures, cameras, points)
     assert cut.holds and min(iou(a, b) for a, b in zip(cut.masks, truth, strict=True)) > 0.9

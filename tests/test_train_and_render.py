@@ -18,11 +18,10 @@ from PAD_utils.evaluate.maps import read_map
 from PAD_utils.inspector import Inspector
 from PAD_utils.run import steps
 from PAD_utils.run.steps import newest_model
-from tests.fake_class import NAME
+from tests.fake_class import NAME, QUICK
 from train_and_render import main
 
 ROOT = Path(__file__).parent.parent
-QUICK = ["-c", "00Fake", "-gauss_iters", "60", "-k", "3", "--features", "gradient", "--retrieval", "nearest"]
 
 
 AREAS = ("image_auroc", "pixel_auroc", "aupro")

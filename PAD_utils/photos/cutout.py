@@ -1,4 +1,4 @@
-"""The part cut out of a room: GrabCut in every view, made to agree through a visual hull.
+"""The part cut out of a room: GrabCut in every view, made to agree through a visual hull, then by place (`scene_cut`).
 
 Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004; Laurentini, "The Visual Hull Concept", PAMI 1994. The colors of
 part and surroundings are learned from all views together, since the surroundings seen beside the part in one view are
@@ -69,8 +69,9 @@ def cut_out(pictures: Sequence[UInt8[np.ndarray, "h w c"]], cameras: Sequence[Ca
         start = where.surface(where.hull(masks)) if known else where.within(1.0)
         placed = cut_by_place(colors, cameras, place, where.points(start), masks if known else None)
         placed = _outlined(colors, placed)
-        if _agree(where.agreement(placed)) and (not known or _agree(list(map(_iou, placed, masks)), _ALIKE_IOU)):
-            masks, agreement, how = placed, where.agreement(placed), _BY_PLACE
+        of_placed = where.agreement(placed)
+        if _agree(of_placed) and (not known or _agree(list(map(_iou, placed, masks)), _ALIKE_IOU)):
+            masks, agreement, how = placed, of_placed, _BY_PLACE
     if not agreement:
         return CutOut([], [], [])
     return CutOut(masks, agreement, learned_colors(pictures, masks), how)

@@ -1,9 +1,9 @@
 """The part told from what it stands on by a model of the whole scene: by place, where colors tell nothing.
 
 GrabCut loses a yellow foot before a yellow table, and takes the shadow between two legs for the part. A short training
-on the whole photographs puts everything where it is. What stands clearly above the table is the part, if the first
-masks have at least an idea of it; what lies on the table is not, unless nearly all of them say so. The masks that this
-gives decide once more.
+on the whole photographs puts everything where it is. What lies on the table is not the part. What stands clearly above
+it is, if the first masks have at least an idea of it; the lower it is, the more of them must show it. The masks that
+this gives decide once more.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ from gaussian_splatting.views import View
 from PAD_utils.photos.table import Plane, find_table
 
 _ITERATIONS = 900
-_FEWEST_DB = 18.0  # PSNR of a model of the scene that shows what is there: photographs reach 30, noise 11
+_LEAST_DB = 18.0  # PSNR of a model of the scene that shows what is there: photographs reach 30, noise 11
 _SHARE = 0.1  # of the pictures, that the part takes where nothing is known
 _START_POINTS, _START_OPACITY = 1500, 0.1  # of the part: few and faint, for what is not needed must go again
 _ON_TABLE, _CLEARLY_ABOVE = 0.015, 0.14  # radii of the part above the table
-_SURE, _IDEA = 0.7, 0.15  # share of the first masks that must show what is on the table, and what is clearly above it
-_SURELY_NOT = 0.3  # share of the first masks: what fewer show may be the table
+_SURE, _IDEA = 0.7, 0.15  # share of the masks that must show what is hardly above the table, and what clearly is
+_SURELY_NOT = 0.3  # share of the masks: what fewer show may be the table
 _TABLE_OFF, _TABLE_REACH, _TABLE_WIDTH = 0.3, 2.5, 0.03  # radii: off its first plane, away from the part, and thick
 _REACH = 1.5  # radii of the part beyond which nothing of it is
 _ROUNDS = 2
@@ -65,7 +65,7 @@ def cut_by_place(
     if masks is not None:
         shown = [torch.from_numpy(mask).float() for mask in masks]
     trained = _scene(views, place, inside, _SHARE if masks is None else float(torch.stack(shown).mean()))
-    if trained.psnr < _FEWEST_DB:
+    if trained.psnr < _LEAST_DB:
         return []
     scene = trained.gaussians.detached()
     for _ in range(_ROUNDS):

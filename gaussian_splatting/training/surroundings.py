@@ -28,6 +28,14 @@ _FAR = 4.0  # times the camera's distance: where a pixel that does not show the 
 _LOWEST = 0.005  # share of the part's Gaussians below its foot
 
 
+class Floor(NamedTuple):
+    """The plane of points p with p . up = height, and the middle of what stands on it."""
+
+    up: Float[Tensor, "3"]
+    height: float
+    middle: Float[Tensor, "3"]
+
+
 def train_surroundings(
     part: Gaussians, views: Sequence[View], config: TrainConfig, *, device: torch.device, seed: int = 0
 ) -> Gaussians:
@@ -45,7 +53,7 @@ def train_surroundings(
 
 def train_scene(
     part: Gaussians,
-    floor: "Floor",
+    floor: Floor,
     views: Sequence[View],
     share: float,
     config: TrainConfig,
@@ -63,14 +71,6 @@ def train_scene(
 
 def _opaque(photograph: Tensor) -> Tensor:
     return torch.cat((photograph, torch.full_like(photograph[..., :1], 255)), dim=-1)
-
-
-class Floor(NamedTuple):
-    """The plane of points p with p . up = height, and the middle of what stands on it."""
-
-    up: Float[Tensor, "3"]
-    height: float
-    middle: Float[Tensor, "3"]
 
 
 def _under(part: Gaussians, views: Sequence[View]) -> Floor:
